@@ -1,0 +1,256 @@
+// Package auditlog reads Microsoft 365's unified audit log and says whether
+// what it read is everything.
+//
+// A [Query] says which records are wanted. A [Log] asks a [Source] for them:
+// package exchange (Search-UnifiedAuditLog over Exchange Online's admin API)
+// is one, package graph (Microsoft Graph's audit log queries) will be
+// another. The answer is a [Results]: a loop over its records, newest first,
+// and, asked after the loop, a [Verdict]:
+//
+//	res := log.Search(ctx, auditlog.Query{Start: monday, End: now, UserIDs: []string{"ada@contoso.com"}, Newest: 10})
+//	for r, err := range res.All() {
+//		...
+//	}
+//	fmt.Println(res.Verdict())
+//
+// A [Record] keeps the bytes that Microsoft sent. Nothing here re-encodes
+// them.
+//
+// Package signin gets the tokens that a source needs; package tenantsim is a
+// tenant on loopback to try all of this against.
+package auditlog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+)
+
+// MaxNewest is the largest Query.Newest: as many records as one sorted
+// session of Search-UnifiedAuditLog returns at most.
+// https://learn.microsoft.com/powershell/module/exchange/search-unifiedauditlog
+const MaxNewest = 5000
+
+// A Query selects records. Lists are alternatives (any of), fields are
+// conditions (all of); an empty one does not restrict.
+type Query struct {
+	Start       time.Time `json:"start"` // Start <= CreationTime < End; whole seconds, UTC
+	End         time.Time `json:"end"`
+	Operations  []string  `json:"operations,omitempty"`   // exact names; those of Entra end with a period
+	UserIDs     []string  `json:"user_ids,omitempty"`     // who did it: user principal names
+	IPAddresses []string  `json:"ip_addresses,omitempty"` // where from
+	ObjectIDs   []string  `json:"object_ids,omitempty"`   // on what: URLs of files and sites, names of Entra objects
+	SiteIDs     []string  `json:"site_ids,omitempty"`     // GUIDs of SharePoint sites
+	RecordType  string    `json:"record_type,omitempty"`  // a name of [RecordTypes]
+	FreeText    string    `json:"free_text,omitempty"`
+	Newest      int       `json:"result_size"` // how many of the newest are wanted, 1 to [MaxNewest]
+}
+
+// A Source asks Microsoft for records in one way.
+type Source interface {
+	// Name is the backend's name as people type it: "exchange".
+	Name() string
+
+	// Search yields the records that match q, in the order in which the
+	// service sent them and with the service's duplicates: the q.Newest + 1
+	// newest ones, or as many as there are. It writes into v what happened
+	// on the way: requests, retries, warnings, and under Lost what it knows
+	// or fears to be missing. A failure is the last pair, with a zero
+	// Record; it is a [*Refusal] where a person can do something about it.
+	Search(ctx context.Context, q Query, v *Verdict) iter.Seq2[Record, error]
+}
+
+// A Log is the audit log of one tenant, read as one person.
+type Log struct {
+	Sources []Source         // the first one is asked
+	Now     func() time.Time // the clock that ages are judged by; nil means [time.Now]
+	Version string           // of this program, for the verdict; may be ""
+}
+
+// Search prepares to read the records that match q. Nothing is asked before
+// [Results.All] is ranged over.
+func (l *Log) Search(ctx context.Context, q Query) *Results {
+	now := time.Now
+	if l.Now != nil {
+		now = l.Now
+	}
+	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now}
+	r.verdict = Verdict{Query: q, Backend: r.source.Name(), Version: l.Version}
+	r.verdict.Doubt("the records were not read to the end")
+	return r
+}
+
+// Results are the records that a search found. They are read once.
+type Results struct {
+	ctx     context.Context
+	source  Source
+	query   Query
+	now     func() time.Time
+	verdict Verdict
+}
+
+// All yields the records, newest first and each once: by CreationTime, those
+// of one second by Id. A failure is the last pair, with a zero Record; it
+// comes only if nothing at all was found before it. What fails later is a
+// reason in the verdict, and the records found before it are yielded.
+func (r *Results) All() iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		v := Verdict{Query: r.query, Backend: r.source.Name(), Version: r.verdict.Version, Started: r.now().UTC()}
+		records, err := r.newest(&v)
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		for _, record := range records {
+			if !yield(record, nil) {
+				return
+			}
+		}
+		v.Ended = r.now().UTC()
+		v.Records = len(records)
+		v.judgeAges(v.Ended)
+		r.verdict = v
+	}
+}
+
+// Verdict says whether All yielded everything. It is unknown until a loop
+// over All has come to its end.
+func (r *Results) Verdict() Verdict { return r.verdict }
+
+// newest fetches the records of the answer, sorted.
+func (r *Results) newest(v *Verdict) ([]Record, error) {
+	q := r.query
+	got, sorted, err := r.collect(q, v)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(got, newestFirst)
+	if len(got) <= q.Newest {
+		return got, nil
+	}
+	if !sorted {
+		v.Doubt(fmt.Sprintf("%d records of more, not surely the newest: the service did not sort them by time", q.Newest))
+		return got[:q.Newest], nil
+	}
+	v.AsAsked(fmt.Sprintf("newest %d; more exist", q.Newest))
+	if last := got[q.Newest-1].Time; last.Equal(got[q.Newest].Time) {
+		got = r.completeSecond(got, last, v)
+	}
+	return got[:q.Newest], nil
+}
+
+// completeSecond adds to got the rest of the records of the second at t. The
+// limit cuts through that second, and the service need not order it by Id as
+// we do, so without the rest the cut would be arbitrary.
+func (r *Results) completeSecond(got []Record, t time.Time, v *Verdict) []Record {
+	q := r.query
+	q.Start = t.Truncate(time.Second)
+	q.End = q.Start.Add(time.Second)
+	q.Newest = MaxNewest
+	second, _, err := r.collect(q, v)
+	if err != nil || len(second) > MaxNewest {
+		v.Doubt(fmt.Sprintf("the records of %s UTC were cut at random: there are more in this second than were asked for", t.Format(time.DateTime)))
+		return got
+	}
+	seen := seenBefore{}
+	all := append(got, second...)
+	all = slices.DeleteFunc(all, func(r Record) bool { return seen.duplicate(r) })
+	slices.SortStableFunc(all, newestFirst)
+	return all
+}
+
+// collect reads what the source yields for q, drops duplicates, and tells
+// whether it came newest first. Once there are records, an error becomes a
+// loss.
+func (r *Results) collect(q Query, v *Verdict) (got []Record, sorted bool, err error) {
+	seen := seenBefore{}
+	sorted = true
+	for record, err := range r.source.Search(r.ctx, q, v) {
+		if err != nil && len(got) == 0 {
+			return nil, false, err
+		}
+		if err != nil {
+			v.Lose(fmt.Sprintf("fetching broke off after %d records: %s", len(got), problem(err)))
+			v.Err = err
+			break
+		}
+		if seen.duplicate(record) {
+			v.Duplicates++
+			continue
+		}
+		if len(got) > 0 && record.Time.After(got[len(got)-1].Time) {
+			sorted = false
+		}
+		if record.Unreadable {
+			v.Lose("a record could not be read; its text is kept as it came")
+		}
+		got = append(got, record)
+	}
+	if n := seen.conflicts(); n > 0 {
+		v.Warn(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", n))
+	}
+	return got, sorted, nil
+}
+
+// newestFirst orders records by time, newest first, and by Id within a second.
+func newestFirst(a, b Record) int {
+	return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID), slices.Compare(a.Raw, b.Raw))
+}
+
+// seenBefore knows records by Id and by a hash of their bytes.
+type seenBefore map[string][][32]byte
+
+// duplicate tells whether a record with the Id and bytes of r was seen, and
+// remembers r.
+func (s seenBefore) duplicate(r Record) bool {
+	sum := r.sum()
+	if slices.Contains(s[r.ID], sum) {
+		return true
+	}
+	s[r.ID] = append(s[r.ID], sum)
+	return false
+}
+
+// conflicts is the number of records whose Id was also seen with other bytes.
+// Records without an Id cannot be in conflict.
+func (s seenBefore) conflicts() int {
+	n := 0
+	for id, sums := range s {
+		if id != "" && len(sums) > 1 {
+			n += len(sums)
+		}
+	}
+	return n
+}
+
+// A Refusal is a failure that a person can do something about: a missing
+// role, an expired sign-in, a service that does not answer.
+type Refusal struct {
+	Problem string // what failed, for an analyst to read: lower case, no full stop
+	Advice  string // what to do and who can do it; a sentence without a full stop
+	Err     error  // what the service said, for the log
+}
+
+func (r *Refusal) Error() string {
+	if r.Err == nil {
+		return r.Problem
+	}
+	return fmt.Sprintf("%s: %v", r.Problem, r.Err)
+}
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// problem is what an analyst is told of err.
+func problem(err error) string {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		return refusal.Problem
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return "time ran out"
+	}
+	return "an unexpected failure"
+}

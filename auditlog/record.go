@@ -1,0 +1,127 @@
+package auditlog
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// A Record is one entry of the audit log.
+type Record struct {
+	// Raw is the AuditData exactly as Microsoft sent it: a JSON object, or,
+	// where Unreadable is set, the text that came instead, as a JSON string.
+	Raw []byte
+
+	ID         string
+	Time       time.Time // CreationTime, UTC, to the second as a rule; zero if there is none to read
+	Unreadable bool      // AuditData was not a JSON object
+}
+
+// NewRecord reads the AuditData of a record. Text that is not a JSON object is
+// kept as a JSON string in a record marked Unreadable: evidence is not dropped
+// for being broken.
+func NewRecord(auditData string) Record {
+	var head struct {
+		ID           any `json:"Id"`
+		CreationTime any
+	}
+	raw := []byte(auditData)
+	if err := json.Unmarshal(raw, &head); err != nil || !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
+		quoted, _ := json.Marshal(auditData) // a string cannot fail
+		return Record{Raw: quoted, Unreadable: true}
+	}
+	id, _ := head.ID.(string)
+	created, _ := head.CreationTime.(string)
+	return Record{Raw: raw, ID: id, Time: readTime(created)}
+}
+
+// timeLayouts are the forms of CreationTime. The first is the service's own
+// and means UTC; the rest occur in exports of other tools. A fraction of a
+// second is read with each.
+var timeLayouts = []string{"2006-01-02T15:04:05", time.RFC3339, "2006-01-02 15:04:05"}
+
+func readTime(s string) time.Time {
+	for _, layout := range timeLayouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+func (r Record) sum() [32]byte { return sha256.Sum256(r.Raw) }
+
+// Text is the value of the top-level field with this name: a string without
+// its quotes, anything else as the JSON that Microsoft sent, "" if there is no
+// such field or it is null.
+func (r Record) Text(field string) string {
+	return text(r.fields()[field])
+}
+
+func (r Record) fields() map[string]json.RawMessage {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(r.Raw, &fields); err != nil {
+		return nil // an unreadable record has no fields
+	}
+	return fields
+}
+
+func text(value json.RawMessage) string {
+	var s string
+	if json.Unmarshal(value, &s) == nil {
+		return s
+	}
+	return string(bytes.TrimSpace(value))
+}
+
+// addressFields are the places where workloads put the client's address.
+var addressFields = []string{"ClientIP", "ClientIPAddress", "ActorIpAddress", "ActorIP"}
+
+// A Row is what an analyst looks at first in a record. Values are Microsoft's;
+// "" means that the record has none.
+type Row struct {
+	Time      time.Time
+	User      string // UserId
+	Operation string
+	Workload  string
+	ClientIP  string // from whichever of its four places; may carry a port
+	Result    string // LogonError if there is one, since ResultStatus can say Succeeded of a failed sign-in
+	Object    string // ObjectId, else the item's subject or the mailbox
+}
+
+// Row reads the fields of a Row.
+func (r Record) Row() Row {
+	f := r.fields()
+	first := func(names ...string) string {
+		for _, name := range names {
+			if s := text(f[name]); s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	row := Row{
+		Time:      r.Time,
+		User:      first("UserId", "UserKey"),
+		Operation: first("Operation"),
+		Workload:  first("Workload"),
+		ClientIP:  first(addressFields...),
+		Result:    first("LogonError", "ResultStatus"),
+		Object:    first("ObjectId", "SourceFileName"),
+	}
+	if row.Object == "" {
+		var item struct{ Subject string }
+		_ = json.Unmarshal(f["Item"], &item) // no item, no subject
+		row.Object = item.Subject
+	}
+	if row.Object == "" {
+		row.Object = first("MailboxOwnerUPN")
+	}
+	if r.Unreadable {
+		row.Operation = "(unreadable record)"
+		row.Object = strings.ToValidUTF8(text(r.Raw), "\ufffd")
+	}
+	return row
+}

@@ -1,0 +1,143 @@
+package auditlog
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Status is a verdict in one word.
+type Status string
+
+const (
+	Complete Status = "complete" // every record that the service holds for the query is there
+	Partial  Status = "partial"  // records are missing, and the reasons say which and why
+	Unknown  Status = "unknown"  // it cannot be told whether records are missing
+)
+
+// late is how long after its event a record may first appear: 60 to 90
+// minutes as a rule, with no commitment.
+// https://learn.microsoft.com/purview/audit-search
+const late = 90 * time.Minute
+
+// retention is how long every tenant keeps records: 180 days since October
+// 2023, longer only with E5 licences or an add-on.
+// https://learn.microsoft.com/purview/audit-solutions-overview
+const retention = 180 * 24 * time.Hour
+
+// A Verdict says whether a search found everything, and if not, why. The zero
+// Verdict says complete; reasons are added to it.
+type Verdict struct {
+	Asked      []string // reasons that lie in the question, such as its limit; nothing was lost
+	Lost       []string // reasons that lie in the answer: what is, or may be, missing though asked for
+	Query      Query    // as sent
+	Backend    string   // the source's name
+	Records    int      // yielded
+	Requests   int      // sent to Microsoft
+	Retries    int      // of these, repeated after a failure
+	Duplicates int      // dropped
+	Warnings   []string // what the service warned of, in its own words, and oddities of the records
+	Started    time.Time
+	Ended      time.Time
+	Version    string // of this program
+	Err        error  // the failure behind a reason, for the log; people get the reason
+
+	missing, unsure bool
+}
+
+// Status is the verdict in one word.
+func (v Verdict) Status() Status {
+	switch {
+	case v.missing:
+		return Partial
+	case v.unsure:
+		return Unknown
+	}
+	return Complete
+}
+
+// AsAsked notes that records are left out because the query said so.
+func (v *Verdict) AsAsked(reason string) {
+	v.missing = true
+	v.Asked = appendOnce(v.Asked, reason)
+}
+
+// Lose notes that records are missing that were asked for.
+func (v *Verdict) Lose(reason string) {
+	v.missing = true
+	v.Lost = appendOnce(v.Lost, reason)
+}
+
+// Doubt notes why it cannot be told whether records are missing.
+func (v *Verdict) Doubt(reason string) {
+	v.unsure = true
+	v.Lost = appendOnce(v.Lost, reason)
+}
+
+// Warn keeps a warning for the verdict's JSON. By itself it casts no doubt.
+func (v *Verdict) Warn(text string) { v.Warnings = appendOnce(v.Warnings, text) }
+
+func appendOnce(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// judgeAges adds the reasons that follow from the range and the time at which
+// fetching ended.
+func (v *Verdict) judgeAges(now time.Time) {
+	if kept := now.Add(-retention); v.Query.Start.Before(kept) {
+		v.Doubt(fmt.Sprintf("records from before %s may be deleted already: most licences keep 180 days", kept.Format(time.DateOnly)))
+	}
+	if settled := now.Add(-late); v.Query.End.After(settled) {
+		v.Asked = appendOnce(v.Asked, fmt.Sprintf("records after %s UTC may still arrive", settled.Format("2006-01-02 15:04")))
+	}
+}
+
+// String is the verdict in one line: the status and its reasons. A loss or a
+// doubt carries a warning sign.
+func (v Verdict) String() string {
+	var b strings.Builder
+	if len(v.Lost) > 0 {
+		b.WriteString("⚠️ ")
+	}
+	b.WriteString(strings.ToUpper(string(v.Status()[:1])) + string(v.Status()[1:]))
+	switch {
+	case v.Status() == Partial && len(v.Lost) == 0:
+		b.WriteString(", as asked")
+	case v.Status() == Complete && len(v.Asked) > 0:
+		b.WriteString(" so far")
+	}
+	if reasons := slices.Concat(v.Lost, v.Asked); len(reasons) > 0 {
+		b.WriteString(": " + strings.Join(reasons, "; "))
+	}
+	return b.String()
+}
+
+// MarshalJSON gives the verdict for machines, as in verdict.json.
+func (v Verdict) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Verdict    Status    `json:"verdict"`
+		Asked      []string  `json:"asked"`
+		Lost       []string  `json:"lost"`
+		Query      Query     `json:"query"`
+		Backend    string    `json:"backend"`
+		Records    int       `json:"records"`
+		Requests   int       `json:"requests"`
+		Retries    int       `json:"retries"`
+		Duplicates int       `json:"duplicates_dropped"`
+		Warnings   []string  `json:"warnings"`
+		Started    time.Time `json:"started,omitzero"`
+		Ended      time.Time `json:"ended,omitzero"`
+		Version    string    `json:"version,omitempty"`
+	}{
+		v.Status(), nonNil(v.Asked), nonNil(v.Lost), v.Query, v.Backend, v.Records,
+		v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
+	})
+}
+
+// nonNil makes JSON say [] where there is nothing.
+func nonNil(list []string) []string { return append([]string{}, list...) }

@@ -1,0 +1,38 @@
+package commands
+
+import (
+	"context"
+	"io"
+
+	"auditbot/auditlog"
+)
+
+// A Reply is the answer to a command, in the words of the audit log. Whoever
+// shows it (bot in Slack, auditbot exec on a terminal) decides how it looks.
+// All of its text is plain: nothing in it is markup, and much of it was
+// written by attackers.
+type Reply struct {
+	Title   string            // one line
+	Text    string            // paragraphs under the title; "" for none
+	Verdict *auditlog.Verdict // whether this is everything; nil where nothing was searched
+	Table   Table
+	Code    string // shown with fixed width, unchanged; "" for none
+	Files   []File
+}
+
+// A Table is what a person reads first; the files have the rest. The zero
+// Table is none.
+type Table struct {
+	Columns []string
+	Rows    [][]string // each as long as Columns
+	Total   int        // how many rows there would be without a limit; len(Rows) if nothing was cut
+}
+
+// A File is an attachment.
+type File struct {
+	Name string // "auditlog-2026-11-24T100000Z.json"
+	Type string // "json"
+	Size int64  // bytes
+	// Open reads the content from its start. It may be called again.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+}
