@@ -56,11 +56,13 @@ type Source interface {
 	Name() string
 
 	// Search yields the records that match q, in the order in which the
-	// service sent them and with the service's duplicates: the q.Newest + 1
-	// newest ones, or as many as there are. It writes into v what happened
-	// on the way: requests, retries, warnings, and under Lost what it knows
-	// or fears to be missing. A failure is the last pair, with a zero
-	// Record; it is a [*Refusal] where a person can do something about it.
+	// service sent them and with the service's duplicates, until there are no
+	// more or the loop ends. About q.Newest + 1 of them are wanted, which
+	// tells how many to ask the service for at once; because of duplicates it
+	// is no limit. It writes into v what happened on the way: requests,
+	// retries, warnings, and under Lost what it knows or fears to be missing.
+	// A failure is the last pair, with a zero Record; it is a [*Refusal]
+	// where a person can do something about it.
 	Search(ctx context.Context, q Query, v *Verdict) iter.Seq2[Record, error]
 }
 
@@ -71,13 +73,15 @@ type Log struct {
 	Version string           // of this program, for the verdict; may be ""
 }
 
-// Search prepares to read the records that match q. Nothing is asked before
-// [Results.All] is ranged over.
+// Search prepares to read the records that match q, whose range it widens to
+// whole seconds. Nothing is asked before [Results.All] is ranged over.
 func (l *Log) Search(ctx context.Context, q Query) *Results {
 	now := time.Now
 	if l.Now != nil {
 		now = l.Now
 	}
+	q.Start = q.Start.UTC().Truncate(time.Second)
+	q.End = q.End.UTC().Add(time.Second - 1).Truncate(time.Second)
 	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now}
 	r.verdict = Verdict{Query: q, Backend: r.source.Name(), Version: l.Version}
 	r.verdict.Doubt("the records were not read to the end")
@@ -112,7 +116,7 @@ func (r *Results) All() iter.Seq2[Record, error] {
 		}
 		v.Ended = r.now().UTC()
 		v.Records = len(records)
-		v.judgeAges(v.Ended)
+		v.judgeAges()
 		r.verdict = v
 	}
 }
@@ -121,79 +125,127 @@ func (r *Results) All() iter.Seq2[Record, error] {
 // over All has come to its end.
 func (r *Results) Verdict() Verdict { return r.verdict }
 
+// orderShows is how many records are read at least, if there are as many:
+// whether the service sorts them cannot be told from two.
+const orderShows = 100
+
 // newest fetches the records of the answer, sorted.
 func (r *Results) newest(v *Verdict) ([]Record, error) {
-	q := r.query
-	got, sorted, err := r.collect(q, v)
+	n := r.query.Newest
+	if n < 1 || n > MaxNewest {
+		return nil, fmt.Errorf("searching the audit log: a result size of %d is not from 1 to %d", n, MaxNewest)
+	}
+	found, err := r.collect(r.query, max(n+1, orderShows), v)
 	if err != nil {
 		return nil, err
 	}
+	got := found.records
 	slices.SortStableFunc(got, newestFirst)
-	if len(got) <= q.Newest {
+	if len(got) <= n {
 		return got, nil
 	}
-	if !sorted {
-		v.Doubt(fmt.Sprintf("%d records of more, not surely the newest: the service did not sort them by time", q.Newest))
-		return got[:q.Newest], nil
+	notNewest := ""
+	switch {
+	case got[len(got)-1].Time.IsZero():
+		notNewest = "some have no time"
+	case found.ended && v.Status() == Complete: // all are here, so the order in which they came does not matter
+	case found.rises:
+		notNewest = "the service did not sort them by time"
+	case !found.falls:
+		notNewest = "more than can be read are of one second"
 	}
-	v.AsAsked(fmt.Sprintf("newest %d; more exist", q.Newest))
-	if last := got[q.Newest-1].Time; last.Equal(got[q.Newest].Time) {
-		got = r.completeSecond(got, last, v)
+	if notNewest != "" {
+		v.Lose(fmt.Sprintf("%d records of more, not surely the newest: %s", n, notNewest))
+		return got[:n], nil
 	}
-	return got[:q.Newest], nil
+	v.AsAsked(fmt.Sprintf("newest %d; more exist", n))
+	if cut := second(got[n-1]); !found.ended && cut.Equal(second(got[n])) && cut.Equal(second(got[len(got)-1])) {
+		got = r.completeSecond(got, cut, v)
+	}
+	return got[:n], nil
 }
+
+func second(r Record) time.Time { return r.Time.Truncate(time.Second) }
 
 // completeSecond adds to got the rest of the records of the second at t. The
 // limit cuts through that second, and the service need not order it by Id as
 // we do, so without the rest the cut would be arbitrary.
 func (r *Results) completeSecond(got []Record, t time.Time, v *Verdict) []Record {
+	atRandom := fmt.Sprintf("the records of %s UTC were cut at random: there are more in this second than could be read", t.Format(time.DateTime))
 	q := r.query
-	q.Start = t.Truncate(time.Second)
-	q.End = q.Start.Add(time.Second)
-	q.Newest = MaxNewest
-	second, _, err := r.collect(q, v)
-	if err != nil || len(second) > MaxNewest {
-		v.Doubt(fmt.Sprintf("the records of %s UTC were cut at random: there are more in this second than were asked for", t.Format(time.DateTime)))
+	q.Start, q.End = t, t.Add(time.Second)
+	rest, err := r.collect(q, MaxNewest+1, v)
+	if err != nil || !rest.ended {
+		v.Doubt(atRandom)
 		return got
 	}
+	known := seenBefore{}
+	for _, record := range rest.records {
+		known.duplicate(record)
+	}
+	for _, record := range got {
+		if second(record).Equal(t) && !known.duplicate(record) {
+			v.Doubt(atRandom) // the service knew this record a moment ago
+		}
+	}
 	seen := seenBefore{}
-	all := append(got, second...)
+	all := append(got, rest.records...)
 	all = slices.DeleteFunc(all, func(r Record) bool { return seen.duplicate(r) })
 	slices.SortStableFunc(all, newestFirst)
 	return all
 }
 
-// collect reads what the source yields for q, drops duplicates, and tells
-// whether it came newest first. Once there are records, an error becomes a
-// loss.
-func (r *Results) collect(q Query, v *Verdict) (got []Record, sorted bool, err error) {
-	seen := seenBefore{}
-	sorted = true
+// A finding is what a source yielded, without duplicates. It came newest first
+// if it falls and never rises; all in one second, it may have come any way.
+type finding struct {
+	records []Record
+	rises   bool // a record is newer than the one before it
+	falls   bool // a record is older than the one before it
+	ended   bool // the source has no more
+}
+
+// collect reads what the source yields for q: as many records as limit, without
+// duplicates, and further ones for as long as their order does not show. Once
+// there are records, an error becomes a loss.
+func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
+	q.Newest = limit - 1
+	seen, outside := seenBefore{}, 0
+	f := finding{ended: true}
 	for record, err := range r.source.Search(r.ctx, q, v) {
-		if err != nil && len(got) == 0 {
-			return nil, false, err
+		if err != nil && len(f.records) == 0 {
+			return finding{}, err
 		}
 		if err != nil {
-			v.Lose(fmt.Sprintf("fetching broke off after %d records: %s", len(got), problem(err)))
-			v.Err = err
+			v.Lose(fmt.Sprintf("fetching broke off after %d records: %s", len(f.records), problem(err)))
+			v.Err, f.ended = err, false
 			break
 		}
 		if seen.duplicate(record) {
 			v.Duplicates++
 			continue
 		}
-		if len(got) > 0 && record.Time.After(got[len(got)-1].Time) {
-			sorted = false
+		if n := len(f.records); n > 0 {
+			f.rises = f.rises || record.Time.After(f.records[n-1].Time)
+			f.falls = f.falls || record.Time.Before(f.records[n-1].Time)
 		}
 		if record.Unreadable {
 			v.Lose("a record could not be read; its text is kept as it came")
+		} else if record.Time.Before(q.Start) || !record.Time.Before(q.End) {
+			outside++
 		}
-		got = append(got, record)
+		f.records = append(f.records, record)
+		if n := len(f.records); n >= limit && (f.rises || f.falls) || n > MaxNewest {
+			f.ended = false
+			break
+		}
 	}
 	if n := seen.conflicts(); n > 0 {
 		v.Warn(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", n))
 	}
-	return got, sorted, nil
+	if outside > 0 {
+		v.Warn(fmt.Sprintf("%d records have a CreationTime outside the range asked for; they are kept", outside))
+	}
+	return f, nil
 }
 
 // newestFirst orders records by time, newest first, and by Id within a second.
@@ -249,8 +301,11 @@ func problem(err error) string {
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return refusal.Problem
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return "time ran out"
+	case errors.Is(err, context.Canceled):
+		return "the search was cancelled"
 	}
 	return "an unexpected failure"
 }

@@ -29,12 +29,18 @@ func NewRecord(auditData string) Record {
 	}
 	raw := []byte(auditData)
 	if err := json.Unmarshal(raw, &head); err != nil || !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
-		quoted, _ := json.Marshal(auditData) // a string cannot fail
-		return Record{Raw: quoted, Unreadable: true}
+		return UnreadableRecord(auditData)
 	}
 	id, _ := head.ID.(string)
 	created, _ := head.CreationTime.(string)
 	return Record{Raw: raw, ID: id, Time: readTime(created)}
+}
+
+// UnreadableRecord keeps text that came where a record was due. Bytes of it
+// that are not UTF-8 become U+FFFD, since a JSON string cannot hold them.
+func UnreadableRecord(text string) Record {
+	quoted, _ := json.Marshal(text) // a string cannot fail
+	return Record{Raw: quoted, Unreadable: true}
 }
 
 // timeLayouts are the forms of CreationTime. The first is the service's own
@@ -57,15 +63,27 @@ func (r Record) sum() [32]byte { return sha256.Sum256(r.Raw) }
 // its quotes, anything else as the JSON that Microsoft sent, "" if there is no
 // such field or it is null.
 func (r Record) Text(field string) string {
-	return text(r.fields()[field])
+	return text(r.fields().get(field))
 }
 
-func (r Record) fields() map[string]json.RawMessage {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(r.Raw, &fields); err != nil {
+// fields are the top-level fields of a record.
+type fields map[string]json.RawMessage
+
+func (r Record) fields() fields {
+	var f fields
+	if err := json.Unmarshal(r.Raw, &f); err != nil {
 		return nil // an unreadable record has no fields
 	}
-	return fields
+	return f
+}
+
+// get is the field with this name. Exports of other tools have the names in
+// lower case.
+func (f fields) get(name string) json.RawMessage {
+	if value, ok := f[name]; ok {
+		return value
+	}
+	return f[strings.ToLower(name)]
 }
 
 func text(value json.RawMessage) string {
@@ -96,7 +114,7 @@ func (r Record) Row() Row {
 	f := r.fields()
 	first := func(names ...string) string {
 		for _, name := range names {
-			if s := text(f[name]); s != "" {
+			if s := text(f.get(name)); s != "" {
 				return s
 			}
 		}
@@ -113,7 +131,7 @@ func (r Record) Row() Row {
 	}
 	if row.Object == "" {
 		var item struct{ Subject string }
-		_ = json.Unmarshal(f["Item"], &item) // no item, no subject
+		_ = json.Unmarshal(f.get("Item"), &item) // no item, no subject
 		row.Object = item.Subject
 	}
 	if row.Object == "" {

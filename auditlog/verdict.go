@@ -86,13 +86,18 @@ func appendOnce(list []string, s string) []string {
 	return append(list, s)
 }
 
-// judgeAges adds the reasons that follow from the range and the time at which
-// fetching ended.
-func (v *Verdict) judgeAges(now time.Time) {
-	if kept := now.Add(-retention); v.Query.Start.Before(kept) {
+// judgeAges adds the reasons that follow from the range and the time of the
+// fetching: what the service got after its start may not be in the answer, and
+// what it deleted before its end may not be either.
+func (v *Verdict) judgeAges() {
+	if kept := v.Ended.Add(-retention); v.Query.Start.Before(kept) {
 		v.Doubt(fmt.Sprintf("records from before %s may be deleted already: most licences keep 180 days", kept.Format(time.DateOnly)))
 	}
-	if settled := now.Add(-late); v.Query.End.After(settled) {
+	settled := v.Started.Add(-late)
+	if settled.Before(v.Query.Start) {
+		settled = v.Query.Start
+	}
+	if v.Query.End.After(settled) {
 		v.Asked = appendOnce(v.Asked, fmt.Sprintf("records after %s UTC may still arrive", settled.Format("2006-01-02 15:04")))
 	}
 }

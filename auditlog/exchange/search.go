@@ -1,0 +1,355 @@
+package exchange
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"auditbot/auditlog"
+)
+
+const searchCmdlet = "Search-UnifiedAuditLog"
+
+// sessionLimit is how many rows one session returns at most if it is to be
+// sorted, and the largest ResultSize of a call. There is no sign that tells
+// 5,000 rows from the first 5,000 of more.
+// https://learn.microsoft.com/powershell/module/exchange/search-unifiedauditlog
+const sessionLimit = 5000
+
+// emptyPages is how many pages without a row may follow each other, each with
+// a link to the next, before they count as a failure.
+const emptyPages = 10
+
+// parameters are those of Search-UnifiedAuditLog. Two calls with the same ones
+// are one after the other in a session: the second gets the rows after those
+// of the first.
+type parameters struct {
+	StartDate      string
+	EndDate        string
+	Operations     []string `json:",omitempty"`
+	RecordType     string   `json:",omitempty"`
+	UserIds        []string `json:",omitempty"`
+	IPAddresses    []string `json:",omitempty"`
+	ObjectIds      []string `json:",omitempty"`
+	SiteIds        []string `json:",omitempty"`
+	FreeText       string   `json:",omitempty"`
+	ResultSize     int
+	SessionId      string
+	SessionCommand string
+}
+
+// Search yields the records that match q, in the order of the service's own
+// sorting. It ends when a session returns no more rows, which is the
+// documented end, and asks for the next rows only when the loop gets there.
+//
+// Every failure but throttling begins a new session, whose rows come from the
+// start again: it cannot be told whether the failed call moved the session on,
+// and rows that were never seen would be missing without a trace.
+func (s *Source) Search(ctx context.Context, q auditlog.Query, v *auditlog.Verdict) iter.Seq2[auditlog.Record, error] {
+	return func(yield func(auditlog.Record, error) bool) {
+		search := &search{Source: s, query: q, verdict: v, size: s.Tenant.rows(q.Newest + 1), try: 1}
+		search.begin()
+		err := search.run(ctx, func(rows []row) bool {
+			for _, row := range rows {
+				if !yield(row.record, nil) {
+					return false
+				}
+			}
+			return true
+		})
+		if err != nil {
+			yield(auditlog.Record{}, fmt.Errorf("searching with %s: %w", searchCmdlet, err))
+		}
+	}
+}
+
+// A search is what Search knows while it runs.
+type search struct {
+	*Source
+	query   auditlog.Query
+	verdict *auditlog.Verdict
+	size    int // ResultSize of a call
+	session *session
+	try     int   // of what is being fetched, counted from 1
+	most    int   // rows of the session that came furthest
+	silent  bool  // one session ended without a row
+	salvage []row // of the fullest answer with which the service gave up
+}
+
+// A session is a series of calls that continue each other.
+type session struct {
+	request request
+	rows    int // so far
+	inCall  int // of these, from the call whose links are being followed
+	first   int // of these, on that call's first page
+	links   int // followed in that call
+	link    string
+	empty   int  // pages without a row, one after the other
+	more    bool // the last row said that more follow
+	seen    map[[sha256.Size]byte]bool
+}
+
+// A page is what one request of a session brings.
+type page struct {
+	rows     []row
+	warnings []string
+	repeated bool // all of its rows were there before
+	linked   bool // another page of this call follows
+}
+
+// begin begins a new session.
+func (s *search) begin() {
+	const layout = "2006-01-02T15:04:05Z"
+	q := s.query
+	s.session = &session{
+		seen: map[[sha256.Size]byte]bool{},
+		request: command(s.Tenant, searchCmdlet, parameters{
+			StartDate: q.Start.UTC().Format(layout),
+			EndDate:   q.End.UTC().Add(time.Second - 1).Format(layout), // a fraction is not cut off
+			// Lists and texts go as they are: PowerShell's quoting is not for JSON.
+			Operations:     q.Operations,
+			RecordType:     q.RecordType,
+			UserIds:        q.UserIDs,
+			IPAddresses:    q.IPAddresses,
+			ObjectIds:      q.ObjectIDs,
+			SiteIds:        q.SiteIDs,
+			FreeText:       q.FreeText,
+			ResultSize:     s.size,
+			SessionId:      newGUID(),
+			SessionCommand: "ReturnNextPreviewPage",
+		}, s.size),
+	}
+}
+
+// run yields rows until there are no more, or yield has enough.
+func (s *search) run(ctx context.Context, yield func([]row) bool) error {
+	for {
+		p, err := s.next(ctx)
+		if err != nil {
+			if err = s.retry(ctx, err); err != nil {
+				return s.giveUp(err, yield)
+			}
+			continue
+		}
+		for _, w := range p.warnings {
+			s.verdict.Warn(w)
+			s.verdict.Doubt("the service warned" + said(w))
+		}
+		if s.session.rows > s.most {
+			s.most, s.try = s.session.rows, 1
+		}
+		if len(p.rows) == 0 && !p.linked {
+			if !s.silent && s.session.rows == 0 && s.most == 0 {
+				s.silent = true // asked once more before it is believed
+				s.begin()
+				continue
+			}
+			s.end(ctx, yield)
+			return nil
+		}
+		if p.repeated {
+			s.verdict.Doubt("the service began to repeat itself instead of saying that there is no more")
+			return nil
+		}
+		if !yield(p.rows) {
+			return nil
+		}
+	}
+}
+
+// next fetches the session's next page.
+func (s *search) next(ctx context.Context) (page, error) {
+	n := s.session
+	r := n.request
+	if n.link != "" {
+		link, ok := s.Tenant.owns(n.link)
+		if !ok {
+			s.verdict.Warn("the service's link to a further page led elsewhere and was not followed")
+			return page{}, &linkRefused{n.first, n.links, errors.New("it leads to another host")}
+		}
+		r.link = link
+	}
+	a, err := s.send(ctx, r, s.verdict)
+	if e, ok := errors.AsType[*StatusError](err); ok && n.link != "" && strings.Contains(strings.ToLower(e.Text), "pagination request") {
+		return page{}, &linkRefused{n.first, n.links, err}
+	}
+	if err != nil {
+		return page{}, err
+	}
+	p, err := s.read(a)
+	if err != nil {
+		return page{}, err
+	}
+	n.turn(&p, a.Next, s.size)
+	if n.empty > emptyPages {
+		return page{}, &givenUp{"only empty pages came", a.call}
+	}
+	return p, nil
+}
+
+// read reads the page in an answer, or the failure that it is. The rows of a
+// failure are kept for [search.giveUp].
+func (s *search) read(a *answer) (page, error) {
+	p := page{warnings: a.warnings}
+	gaveUp := ""
+	for _, raw := range a.Value {
+		r := newRow(raw)
+		if r.unsure {
+			gaveUp = "ResultIndex -1: the service ran out of time"
+		}
+		p.rows = append(p.rows, r)
+	}
+	for _, w := range a.warnings {
+		if saysGivenUp(w) {
+			gaveUp = w
+		}
+	}
+	if len(a.errors) > 0 {
+		gaveUp = a.errors[0]
+	}
+	if gaveUp == "" {
+		return p, nil
+	}
+	for _, w := range append(a.warnings, a.errors...) {
+		s.verdict.Warn(w)
+	}
+	if len(p.rows) > len(s.salvage) {
+		s.salvage = p.rows
+	}
+	return page{}, &givenUp{gaveUp, a.call}
+}
+
+// saysGivenUp tells whether a warning means that the answer it came with is
+// none, even though its status is 200 and it may have rows.
+// https://github.com/invictus-ir/Microsoft-Extractor-Suite/issues/199
+func saysGivenUp(warning string) bool {
+	w := strings.ToLower(warning)
+	return strings.Contains(w, "sync search mode") || strings.Contains(w, "failed to process request")
+}
+
+// turn counts the page in and notes where the next one is.
+func (n *session) turn(p *page, next string, size int) {
+	p.repeated = len(p.rows) > 0
+	for _, r := range p.rows {
+		sum := sha256.Sum256(r.record.Raw)
+		p.repeated = p.repeated && n.seen[sum]
+		n.seen[sum] = true
+		n.more = r.more
+	}
+	if n.link == "" {
+		n.inCall, n.first, n.links = 0, len(p.rows), 0
+	} else {
+		n.links++
+	}
+	n.rows += len(p.rows)
+	n.inCall += len(p.rows)
+	n.link = ""
+	if n.inCall < size { // else the call is served, and a link could only lead past it
+		n.link = next
+	}
+	p.linked = n.link != ""
+	n.empty++
+	if len(p.rows) > 0 {
+		n.empty = 0
+	}
+}
+
+// retry prepares another try after err, or returns why there is none.
+func (s *search) retry(ctx context.Context, err error) error {
+	if refused, ok := errors.AsType[*linkRefused](err); ok && refused.first > 0 && (refused.links == 0 || s.try > 1) {
+		if refused.links == 0 { // else links do work here, and this one is too old
+			s.Tenant.linksRefused(refused.first)
+		}
+		s.size = refused.first // less than before: a page that fills the call has no link
+		s.begin()
+		return nil
+	}
+	if errors.Is(err, errTooLong) && s.size > 1 {
+		s.size = max(s.size/4, 1)
+		s.begin()
+		return nil
+	}
+	if err := s.Tenant.pause(ctx, s.try, err); err != nil {
+		return err
+	}
+	s.try++
+	s.verdict.Retries++
+	if e, ok := errors.AsType[*StatusError](err); !ok || !e.unserved() {
+		s.begin()
+	}
+	return nil
+}
+
+// giveUp ends a search after its last try. What the service sent in spite of
+// giving up is evidence, though surely not all of it.
+func (s *search) giveUp(err error, yield func([]row) bool) error {
+	err = s.Tenant.refusal(err)
+	if len(s.salvage) == 0 {
+		return err
+	}
+	s.verdict.Lose("the service gave up on the search and sent only a part")
+	s.verdict.Err = err
+	if yield(s.salvage) {
+		return err
+	}
+	return nil
+}
+
+// end judges how the search ended: nothing further came, and the question is
+// what that means.
+func (s *search) end(ctx context.Context, yield func([]row) bool) {
+	v, n := s.verdict, s.session
+	switch {
+	case n.rows < len(s.salvage):
+		v.Doubt("the service first gave up on the search, and then found less than before")
+		yield(s.salvage)
+	case n.rows < s.most:
+		v.Doubt("after a failure the search was begun anew, and found less than before")
+	case n.more:
+		v.Doubt("the service said that there is more, and then sent nothing")
+	case n.rows >= sessionLimit:
+		v.Doubt(fmt.Sprintf("%d records are as many as the service returns for one search: there may be more; narrow the range", sessionLimit))
+	case n.rows == 0:
+		s.judgeSilence(ctx)
+	}
+}
+
+// judgeSilence looks for another reason than "there are none" for finding no
+// record.
+func (s *search) judgeSilence(ctx context.Context) {
+	on, err := s.auditingOn(ctx, s.verdict)
+	switch {
+	case err != nil:
+		s.verdict.Doubt("whether auditing is switched on in this tenant could not be seen, and without it nothing is recorded")
+		s.verdict.Err = err
+	case !on:
+		s.verdict.Lose("auditing is switched off in this tenant, so nothing is recorded")
+	}
+}
+
+// A givenUp is an answer with status 200 in which the service says that the
+// search failed.
+type givenUp struct {
+	reason string // the service's words, cleaned
+	call   string // client-request-id
+}
+
+func (e *givenUp) Error() string {
+	return fmt.Sprintf("the service gave up on the search (client-request-id %s): %s", e.call, e.reason)
+}
+
+// A linkRefused is a link to a call's next page that leads nowhere.
+type linkRefused struct {
+	first int // rows on the call's first page
+	links int // that worked before this one
+	err   error
+}
+
+func (e *linkRefused) Error() string {
+	return fmt.Sprintf("the link to a further page is refused: %v", e.err)
+}
+func (e *linkRefused) Unwrap() error { return e.err }

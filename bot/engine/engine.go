@@ -1,0 +1,263 @@
+// Package engine keeps what must not be lost: the inbox of what arrived, small
+// values with compare-and-swap, and evidence of any size. It is NATS JetStream
+// (https://docs.nats.io/nats-concepts/jetstream), run inside this process on
+// one data folder, and everything in it is sealed under one key.
+//
+// The inbox takes an item once, by its id, and hands it to a worker until the
+// worker says that it is done:
+//
+//	e, err := engine.Open(ctx, engine.Config{Dir: "data", Key: key, Log: log})
+//	fresh, err := e.File(ctx, "T1.C1.1700000000.000100", event) // on disk when it returns
+//	err = e.Work(ctx, 4, func(ctx context.Context, item engine.Item) error {
+//		return answer(ctx, item.Data) // an error: once more, later
+//	})
+//
+// A [Bucket] holds values up to [MaxValue] by key, each with a revision.
+// Evidence is written through an [EvidenceWriter] and exists from the moment
+// its Close returns nil, whole.
+//
+// # The folder
+//
+// One process owns the folder: it holds the lock on engine.lock, runs the
+// server and serves engine.sock. [Open] in any other process becomes a client
+// on that socket, with the same methods. No port is opened.
+//
+//	engine.lock   locked by the owner
+//	engine.sock   where other processes of this machine connect
+//	key.check     opens under the key that the folder was made with, and no other
+//	ready         the streams that were created in the folder, a line each
+//	jetstream/    JetStream's files, which it encrypts too
+//
+// JetStream opened with a wrong key sees no streams, and creating them again
+// deletes what they held. Therefore the key is checked before the server
+// starts, a stream is created only where it has never been before, and one
+// that is missing later ends the start.
+//
+// A stream whose file cannot be written, on a full disk for instance, refuses
+// everything until the next start; JetStream keeps a quarter of the free space
+// in reserve so that it does not come to that.
+//
+// # What is sealed
+//
+// Each value is sealed with AES-256-GCM under a key derived from Config.Key,
+// bound to the stream and subject it is stored under: one that was moved
+// elsewhere does not open. Ids and keys are readable to whoever can read
+// JetStream, so they must not be secrets.
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What callers tell apart. All other errors are failures of the machine or
+// the network.
+var (
+	ErrNotFound   = errors.New("not found")
+	ErrConflict   = errors.New("changed by someone else")             // the revision is not the latest one
+	ErrIncomplete = errors.New("evidence was not written to its end") // still being written, abandoned, or cut off
+	ErrTooLong    = errors.New("id or key is longer than 1024 bytes")
+	ErrTooLarge   = errors.New("value is too large")
+	ErrWrongKey   = errors.New("not the key that the data folder was made with")
+	ErrClosed     = errors.New("engine is closed")
+)
+
+// KeySize is the length of Config.Key in bytes.
+const KeySize = 32
+
+// Config says where the data is and how it is opened.
+type Config struct {
+	Dir string       // the data folder; created with mode 0700 if it is not there
+	Key []byte       // KeySize bytes (AUDITBOT_KEY)
+	Log *slog.Logger // nil means no log
+
+	// AckWait is how long after a worker's process has died its item is
+	// handed out again; zero means 30 s. The owner's value counts.
+	AckWait time.Duration
+}
+
+const (
+	// defaultAckWait bears two lost heartbeats, which come every third of it.
+	defaultAckWait = 30 * time.Second
+
+	// patience is how long Open waits for an owner that is starting or
+	// stopping.
+	patience = 10 * time.Second
+
+	// requestTimeout bounds each request whose context has no deadline. An
+	// fsync on a busy disk takes seconds at worst.
+	requestTimeout = 10 * time.Second
+)
+
+// An Engine is a connection to the data, and in the owner's process the
+// server too. It is safe for concurrent use.
+type Engine struct {
+	log      *slog.Logger
+	seal     sealer
+	nc       *nats.Conn
+	gone     chan struct{} // closed when nc is
+	js       jetstream.JetStream
+	inbox    jetstream.Stream
+	worker   jetstream.Consumer
+	evidence jetstream.Stream
+	buckets  map[string]*Bucket
+	host     *host // nil in a client
+
+	closing context.Context // done once Close is called
+	stop    context.CancelFunc
+	mu      sync.Mutex // guards working.Add against Close
+	working sync.WaitGroup
+	shut    func() error
+}
+
+// Open opens the data folder as its owner, or, while another process owns it,
+// as a client of that process. A new folder is made ready first. The key
+// is checked before anything is touched: [ErrWrongKey] means that nothing was.
+func Open(ctx context.Context, c Config) (*Engine, error) {
+	e, err := open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("opening data folder %s: %w", c.Dir, err)
+	}
+	return e, nil
+}
+
+func open(ctx context.Context, c Config) (*Engine, error) {
+	if len(c.Key) != KeySize {
+		return nil, fmt.Errorf("%w: it has %d bytes and must have %d", ErrWrongKey, len(c.Key), KeySize)
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	c.Dir = dir
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.AckWait = cmp.Or(c.AckWait, defaultAckWait)
+	if _, err := checkKey(c); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return ownOrJoin(ctx, c)
+}
+
+// ownOrJoin tries both until one of them works: an owner that stops gives up
+// the socket before the lock, one that starts takes the lock before it serves
+// the socket.
+func ownOrJoin(ctx context.Context, c Config) (*Engine, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		h, err := lock(c)
+		if err != nil {
+			return nil, err
+		}
+		if h != nil {
+			return own(ctx, c, h)
+		}
+		e, err := join(ctx, c)
+		if err == nil || !errors.Is(err, errNoSocket) {
+			return e, err
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("another process has locked it and does not answer: %w", err)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// own runs the server in this process.
+func own(ctx context.Context, c Config, h *host) (*Engine, error) {
+	e, err := h.open(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return e, nil
+}
+
+// join connects to the owner's server. The owner has written key.check by the
+// time it serves the socket.
+func join(ctx context.Context, c Config) (*Engine, error) {
+	door := socket{c.Dir}
+	if err := door.try(); err != nil {
+		return nil, err
+	}
+	if isNew, err := checkKey(c); err != nil || isNew {
+		return nil, cmp.Or(err, ErrWrongKey)
+	}
+	e, err := connect(c, door)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.attach(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// connect makes an Engine of a connection to a server, without its streams.
+func connect(c Config, server nats.InProcessConnProvider) (*Engine, error) {
+	e := &Engine{log: c.Log, seal: newSealer(c.Key, "values"), gone: make(chan struct{})}
+	var err error
+	e.nc, err = nats.Connect("", nats.InProcessServer(server),
+		nats.Name("auditbot"),
+		nats.Token(socketToken(c.Key)),
+		nats.Timeout(requestTimeout),
+		nats.DrainTimeout(requestTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100*time.Millisecond),
+		nats.ClosedHandler(func(*nats.Conn) { close(e.gone) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.Log.Debug("disconnected from the engine", "err", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("engine connection", "err", err) }),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the engine: %w", err)
+	}
+	e.js, err = jetstream.New(e.nc,
+		jetstream.WithDefaultTimeout(requestTimeout),
+		jetstream.WithPublishAsyncMaxPending(maxChunksInFlight),
+		jetstream.WithPublishAsyncTimeout(chunkTimeout))
+	if err != nil {
+		e.nc.Close()
+		return nil, err
+	}
+	e.closing, e.stop = context.WithCancel(context.Background())
+	e.shut = sync.OnceValue(e.shutDown)
+	return e, nil
+}
+
+// Close ends all calls of Work, waits for the items being worked on, and, in
+// the owner's process, stops the server and gives up the folder. Closing twice
+// is harmless.
+func (e *Engine) Close() error { return e.shut() }
+
+func (e *Engine) shutDown() error {
+	e.mu.Lock()
+	e.stop()
+	e.mu.Unlock()
+	e.working.Wait()
+	if err := e.nc.Drain(); err == nil {
+		<-e.gone // at most the drain timeout
+	}
+	e.nc.Close()
+	if e.host == nil {
+		return nil
+	}
+	return e.host.close()
+}
+
+// Owner tells whether this process owns the folder and runs the server.
+func (e *Engine) Owner() bool { return e.host != nil }

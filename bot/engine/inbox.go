@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// An item is stored once under itemSubject; once it is done, a mark under
+// doneSubject says so. The mark is what makes "done" durable: JetStream writes
+// the acknowledgements of a consumer down ten times a second at most, so one
+// that it has confirmed is lost if the process is killed right after.
+const (
+	itemSubject = "auditbot.inbox.item."
+	doneSubject = "auditbot.inbox.done."
+)
+
+// An Item is what was filed under an id.
+type Item struct {
+	ID       string
+	Data     []byte
+	Tries    int       // how often it was handed out, this time included: 1 the first time
+	Received time.Time // when it was filed, UTC
+}
+
+// File puts data into the inbox and returns once it is on disk. An id that was
+// filed within the last 24 hours is not filed again, whatever became of its
+// item and however often the process was restarted since: fresh is then false
+// and the error nil. After an error the data may be in the inbox or not;
+// filing it again is safe.
+func (e *Engine) File(ctx context.Context, id string, data []byte) (fresh bool, err error) {
+	tok, err := token(id)
+	if err != nil {
+		return false, fmt.Errorf("filing an item: %w", err)
+	}
+	if len(data) > MaxValue {
+		return false, fmt.Errorf("filing %q: %w: %d bytes, at most %d", id, ErrTooLarge, len(data), MaxValue)
+	}
+	subject := itemSubject + tok
+	ack, err := e.js.Publish(ctx, subject, e.seal.seal(inboxConfig.Name, subject, data),
+		jetstream.WithMsgID(tok), jetstream.WithExpectStream(inboxConfig.Name))
+	if err != nil {
+		return false, fmt.Errorf("filing %q: %w", id, err)
+	}
+	return !ack.Duplicate, nil
+}
+
+// Work hands items to do, in up to as many goroutines as there are workers,
+// until ctx is done or the engine is closed; it then waits for the calls of do
+// that run, and returns nil. Their own context carries the values of ctx and is
+// not cancelled by it: do must bound itself.
+//
+// An item is done when do returns nil, and is never handed out again. After an
+// error or a panic it is, with a growing delay of up to a minute, until it is
+// done or a day old. So it is if the process dies, after Config.AckWait: what
+// do did before it died, it must be able to find and finish.
+func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context, Item) error) error {
+	e.mu.Lock()
+	if e.closing.Err() != nil {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	e.working.Add(1)
+	e.mu.Unlock()
+	defer e.working.Done()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.closing, cancel)()
+
+	var running sync.WaitGroup
+	defer running.Wait()
+
+	// One item is asked for at a time, and only when a worker is free for it:
+	// the time for an answer runs from when the server gives an item out.
+	items, err := e.worker.Messages(jetstream.PullMaxMessages(1))
+	if err != nil {
+		return fmt.Errorf("taking items from the inbox: %w", err)
+	}
+	defer giveBack(items) // before the wait
+
+	free := make(chan struct{}, workers)
+	for {
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		msg, err := e.next(ctx, items)
+		if ctx.Err() != nil && msg == nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("taking an item from the inbox: %w", err)
+		}
+		running.Go(func() {
+			defer func() { <-free }()
+			e.handle(context.WithoutCancel(ctx), msg, do)
+		})
+	}
+}
+
+// next waits for an item. While the server is away it goes on waiting.
+func (e *Engine) next(ctx context.Context, items jetstream.MessagesContext) (jetstream.Msg, error) {
+	for {
+		msg, err := items.Next(jetstream.NextContext(ctx))
+		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			return msg, err
+		}
+		e.log.Warn("the inbox is silent; waiting", "err", err)
+	}
+}
+
+// giveBack ends a pull. An item that was on its way to us goes to another
+// worker at once instead of after AckWait.
+func giveBack(items jetstream.MessagesContext) {
+	items.Drain()
+	for {
+		msg, err := items.Next(jetstream.NextMaxWait(requestTimeout))
+		if err != nil {
+			return
+		}
+		_ = msg.Nak() // if it is lost, AckWait comes to the same
+	}
+}
+
+// handle works on one item and tells the server how it went.
+func (e *Engine) handle(ctx context.Context, msg jetstream.Msg, do func(context.Context, Item) error) {
+	item, err := e.item(msg)
+	if err != nil {
+		e.log.Error("dropping an item that cannot be read", "subject", msg.Subject(), "err", err)
+		_ = msg.TermWithReason("does not open") // else it comes back, and here again
+		return
+	}
+	log := e.log.With("item", item.ID, "tries", item.Tries)
+	done, err := e.isDone(ctx, msg.Subject())
+	if err == nil && !done {
+		stop := e.keep(msg)
+		err = e.try(ctx, item, do)
+		stop()
+	}
+	if err != nil {
+		delay := retryDelay(item.Tries)
+		log.Warn("an item failed and will be tried again", "in", delay, "err", err)
+		_ = msg.NakWithDelay(delay) // if it is lost, AckWait comes to the same
+		return
+	}
+	if !done {
+		if err := e.markDone(ctx, msg.Subject()); err != nil {
+			log.Error("marking an item as done", "err", err)
+		}
+	}
+	if err := msg.DoubleAck(ctx); err != nil {
+		log.Warn("acknowledging an item", "err", err) // it comes back, and is found to be done
+	}
+}
+
+func (e *Engine) item(msg jetstream.Msg) (Item, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return Item{}, err
+	}
+	id, err := untoken(strings.TrimPrefix(msg.Subject(), itemSubject))
+	if err != nil {
+		return Item{}, err
+	}
+	data, err := e.seal.open(inboxConfig.Name, msg.Subject(), msg.Data())
+	if err != nil {
+		return Item{}, err
+	}
+	return Item{ID: id, Data: data, Tries: int(meta.NumDelivered), Received: meta.Timestamp.UTC()}, nil
+}
+
+// try calls do. A panic in it is an error like any other.
+func (e *Engine) try(ctx context.Context, item Item, do func(context.Context, Item) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("panic", "item", item.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return do(ctx, item)
+}
+
+// keep tells the server that msg is being worked on, until stop is called.
+func (e *Engine) keep(msg jetstream.Msg) (stop func()) {
+	quit := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		beat := time.NewTicker(e.worker.CachedInfo().Config.AckWait / 3)
+		defer beat.Stop()
+		for {
+			select {
+			case <-beat.C:
+				_ = msg.InProgress() // the next one may get through
+			case <-quit:
+				return
+			}
+		}
+	})
+	return func() { close(quit); beating.Wait() }
+}
+
+// isDone tells whether the item at subject has its mark. It does not rely on
+// Tries: the count may be lost together with the acknowledgement.
+func (e *Engine) isDone(ctx context.Context, subject string) (bool, error) {
+	mark := doneSubject + strings.TrimPrefix(subject, itemSubject)
+	msg, err := e.inbox.GetLastMsgForSubject(ctx, mark)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking whether an item is done: %w", err)
+	}
+	_, err = e.seal.open(inboxConfig.Name, mark, msg.Data)
+	return err == nil, err
+}
+
+func (e *Engine) markDone(ctx context.Context, subject string) error {
+	mark := doneSubject + strings.TrimPrefix(subject, itemSubject)
+	_, err := e.js.Publish(ctx, mark, e.seal.seal(inboxConfig.Name, mark, nil))
+	return err
+}
+
+// retryDelay is 1 s after the first try, doubled by each, and never more than
+// a minute.
+func retryDelay(tries int) time.Duration {
+	return min(time.Second<<min(max(tries-1, 0), 6), time.Minute)
+}

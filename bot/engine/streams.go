@@ -1,0 +1,200 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// inboxAge is how long an item is known by its id. Whoever sends must
+	// have stopped sending it again by then.
+	inboxAge = 24 * time.Hour
+
+	// evidenceAge is how long results are kept, unless they are deleted.
+	evidenceAge = 30 * 24 * time.Hour
+)
+
+// The streams and the inbox's consumer. The inbox is not a work queue, which
+// would forget the ids of acknowledged items at a restart: it keeps every item
+// for as long as its id must be known.
+var (
+	inboxConfig = jetstream.StreamConfig{
+		Name:        "auditbot_inbox",
+		Description: "what arrived, and what of it is done",
+		Subjects:    []string{itemSubject + "*", doneSubject + "*"},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		MaxAge:      inboxAge,
+		Duplicates:  inboxAge,
+		AllowDirect: true,
+	}
+	evidenceConfig = jetstream.StreamConfig{
+		Name:              "auditbot_evidence",
+		Description:       "big byte sequences in chunks",
+		Subjects:          []string{evidenceSubject + ">"},
+		Storage:           jetstream.FileStorage,
+		MaxAge:            evidenceAge,
+		MaxMsgsPerSubject: 1,
+		AllowDirect:       true,
+	}
+)
+
+func workerConfig(ackWait time.Duration) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       "worker",
+		Description:   "hands items to workers",
+		FilterSubject: itemSubject + "*",
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    -1,
+		MaxAckPending: -1, // an item that waits for its next try must not hold up others
+	}
+}
+
+// A part is something durable in JetStream that is created once in the life of
+// a folder.
+type part struct {
+	name   string // as in the file ready: stream, or stream/consumer
+	create func(context.Context, *Engine, Config) error
+	find   func(context.Context, *Engine) error
+}
+
+// parts are all of them, in the order of their creation. A part that is new in
+// a version is created in an older version's folder too.
+func parts() []part {
+	all := []part{
+		{inboxConfig.Name, createStream(inboxConfig), findInbox},
+		{inboxConfig.Name + "/worker", createWorker, findWorker},
+		{evidenceConfig.Name, createStream(evidenceConfig), findEvidence},
+	}
+	for _, b := range bucketConfigs {
+		all = append(all, part{"KV_" + b.Bucket, createBucket(b), findBucket(b.Bucket)})
+	}
+	return all
+}
+
+func createStream(c jetstream.StreamConfig) func(context.Context, *Engine, Config) error {
+	return func(ctx context.Context, e *Engine, _ Config) error {
+		_, err := e.js.CreateStream(ctx, c)
+		return err
+	}
+}
+
+func findInbox(ctx context.Context, e *Engine) (err error) {
+	e.inbox, err = e.js.Stream(ctx, inboxConfig.Name)
+	return err
+}
+
+func findEvidence(ctx context.Context, e *Engine) (err error) {
+	e.evidence, err = e.js.Stream(ctx, evidenceConfig.Name)
+	return err
+}
+
+func createWorker(ctx context.Context, e *Engine, c Config) error {
+	_, err := e.js.CreateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait))
+	return err
+}
+
+func findWorker(ctx context.Context, e *Engine) (err error) {
+	e.worker, err = e.js.Consumer(ctx, inboxConfig.Name, "worker")
+	return err
+}
+
+func createBucket(c jetstream.KeyValueConfig) func(context.Context, *Engine, Config) error {
+	return func(ctx context.Context, e *Engine, _ Config) error {
+		_, err := e.js.CreateKeyValue(ctx, c)
+		return err
+	}
+}
+
+func findBucket(name string) func(context.Context, *Engine) error {
+	return func(ctx context.Context, e *Engine) error {
+		kv, err := e.js.KeyValue(ctx, name)
+		if err != nil {
+			return err
+		}
+		if e.buckets == nil {
+			e.buckets = map[string]*Bucket{}
+		}
+		e.buckets[name] = &Bucket{kv: kv, seal: e.seal}
+		return nil
+	}
+}
+
+// prepare creates the parts that were never created in this folder, and no
+// others: one that is missing though it was created is a loss to be looked
+// into, not to be covered by an empty one.
+func (e *Engine) prepare(ctx context.Context, c Config) error {
+	ready, err := readReady(c.Dir)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", readyFile, err)
+	}
+	created := slices.Clone(ready)
+	for _, p := range parts() {
+		if slices.Contains(ready, p.name) {
+			continue
+		}
+		if err := e.create(ctx, c, p); err != nil {
+			return fmt.Errorf("creating %s: %w", p.name, err)
+		}
+		created = append(created, p.name)
+	}
+	if err := e.attach(ctx); err != nil {
+		return err
+	}
+	if err := e.setAckWait(ctx, c); err != nil {
+		return err
+	}
+	if len(created) == len(ready) {
+		return nil
+	}
+	return writeReady(c.Dir, created)
+}
+
+// create creates p, unless an earlier start came as far as that. What one left
+// half made goes first: the server takes such files over, and then does not
+// find the stream at the next start.
+func (e *Engine) create(ctx context.Context, c Config, p part) error {
+	if err := p.find(ctx, e); !isMissing(err) {
+		return err
+	}
+	if err := sweep(c.Dir, p.name); err != nil {
+		return err
+	}
+	return p.create(ctx, e, c)
+}
+
+func (e *Engine) setAckWait(ctx context.Context, c Config) error {
+	if e.worker.CachedInfo().Config.AckWait == c.AckWait {
+		return nil
+	}
+	if _, err := e.js.UpdateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait)); err != nil {
+		return fmt.Errorf("setting AckWait: %w", err)
+	}
+	return findWorker(ctx, e) // what UpdateConsumer returns still has the old one
+}
+
+// attach finds all parts.
+func (e *Engine) attach(ctx context.Context) error {
+	for _, p := range parts() {
+		err := p.find(ctx, e)
+		if isMissing(err) {
+			return fmt.Errorf("%s is missing from the data folder; restore the whole folder from a backup: %w", p.name, err)
+		}
+		if err != nil {
+			return fmt.Errorf("looking for %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) ||
+		errors.Is(err, jetstream.ErrConsumerNotFound)
+}
