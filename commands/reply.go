@@ -17,7 +17,7 @@ type Reply struct {
 	Verdict *auditlog.Verdict // whether this is everything; nil where nothing was searched
 	Table   Table
 	Code    string // shown with fixed width, unchanged; "" for none
-	Files   []File
+	Context *File  // what the command adds to the context, as JSON; nil for nothing
 }
 
 // A Table is what a person reads first; the files have the rest. The zero
@@ -36,3 +36,6 @@ type File struct {
 	// Open reads the content from its start. It may be called again.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }
+
+// A FileWriter receives the content of a File.
+type FileWriter = io.Writer

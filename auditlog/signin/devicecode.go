@@ -1,0 +1,156 @@
+package signin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"auditbot/auditlog"
+)
+
+// A Code is a device code on its way: somebody has to open URL and type
+// UserCode before it Expires. Printing it does not show the codes.
+type Code struct {
+	UserCode   auditlog.Secret // for the person, and nobody else
+	DeviceCode auditlog.Secret // for Microsoft
+	URL        string          // https, or http on this machine
+	Expires    time.Time
+	Interval   time.Duration // how often Microsoft wants to be asked at most
+}
+
+// sealedCode is what Seal writes.
+type sealedCode struct {
+	V          int           `json:"v"` // 1
+	UserCode   string        `json:"user_code"`
+	DeviceCode string        `json:"device_code"`
+	URL        string        `json:"url"`
+	Expires    time.Time     `json:"expires"`
+	Interval   time.Duration `json:"interval"` // in nanoseconds
+}
+
+// Seal writes the code with its secrets, for a place that is sealed, such as
+// the one that lets [Account.Wait] go on after a restart.
+func (c *Code) Seal() []byte {
+	data, _ := json.Marshal(sealedCode{1, string(c.UserCode), string(c.DeviceCode), c.URL, c.Expires.UTC(), c.Interval}) // strings and times of our days cannot fail
+	return data
+}
+
+// OpenCode reads what [Code.Seal] wrote.
+func OpenCode(data []byte) (*Code, error) {
+	var c sealedCode
+	if err := json.Unmarshal(data, &c); err != nil || c.V != 1 || c.DeviceCode == "" {
+		return nil, errors.New("reading a device code: this is none, or one of another version") // err might show it
+	}
+	return &Code{auditlog.Secret(c.UserCode), auditlog.Secret(c.DeviceCode), c.URL, c.Expires, c.Interval}, nil
+}
+
+const (
+	// defaultLifetime is how long a code is valid if Microsoft does not say.
+	// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code
+	defaultLifetime = 15 * time.Minute
+
+	// defaultInterval is how far apart polls are if Microsoft does not say.
+	// https://datatracker.ietf.org/doc/html/rfc8628#section-3.2
+	defaultInterval = 5 * time.Second
+
+	// longestInterval is how far apart they are at most.
+	longestInterval = time.Minute
+)
+
+// Start asks for a device code. The error is an [*auditlog.Refusal] where a
+// person can do something about it.
+func (a *Account) Start(ctx context.Context) (*Code, error) {
+	e := a.Entra
+	if _, err := persist(ctx, time.Now().Add(patience), e.authority); err != nil {
+		return nil, refusal(ctx, err, byCode)
+	}
+	answer, err := e.config().DeviceAuth(context.WithValue(ctx, oauth2.HTTPClient, e.client(ctx)))
+	if err != nil {
+		return nil, refusal(ctx, e.failure(err), byCode)
+	}
+	c := &Code{
+		UserCode:   auditlog.Secret(answer.UserCode),
+		DeviceCode: auditlog.Secret(answer.DeviceCode),
+		URL:        answer.VerificationURI,
+		Expires:    answer.Expiry,
+		Interval:   defaultInterval,
+	}
+	if n := answer.Interval; n > 0 {
+		c.Interval = time.Duration(min(n, 3600)) * time.Second
+	}
+	if c.Expires.IsZero() {
+		c.Expires = time.Now().Add(defaultLifetime)
+	}
+	if page, err := url.Parse(c.URL); err != nil || !mayGo(page) || c.UserCode == "" || c.DeviceCode == "" {
+		return nil, refusal(ctx, &noAnswer{e.host(), errUnreadable}, byCode)
+	}
+	return c, nil
+}
+
+// Wait polls until the person has signed in and what that gave is stored, and
+// returns who it was. Until the code expires, failures of the network and of
+// Microsoft's are waited out. The error is an [*auditlog.Refusal] where a
+// person can do something about it: they declined, let the code expire, are
+// somebody else than expected, or a policy does not let them.
+func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
+	if _, err := persist(ctx, c.Expires, a.Entra.authority); err != nil {
+		return "", refusal(ctx, err, byCode)
+	}
+	token, err := a.Entra.poll(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	until := time.Now().Add(patience)
+	if c.Expires.After(until) {
+		until = c.Expires
+	}
+	s, err := a.accept(ctx, token, until)
+	if err != nil {
+		return "", err
+	}
+	return s.UPN, a.save(ctx, s)
+}
+
+// poll asks for the token of a code until Microsoft says yes or no.
+func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
+	interval := min(max(c.Interval, time.Second), longestInterval) + time.Second // some services find polls at the very interval too quick
+	code := &oauth2.DeviceAuthResponse{DeviceCode: string(c.DeviceCode), Expiry: c.Expires}
+	var last error
+	for {
+		code.Interval = int64((interval + time.Second - 1) / time.Second)
+		token, err := e.config().DeviceAccessToken(context.WithValue(ctx, oauth2.HTTPClient, e.client(ctx)), code)
+		if err == nil {
+			return token, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("waiting for a sign-in: %w", context.Cause(ctx))
+		}
+		expired := !time.Now().Before(c.Expires)
+		if err = e.failure(err, string(c.UserCode), string(c.DeviceCode)); !passing(err) {
+			return nil, refusal(ctx, err, byCode)
+		}
+		if expired {
+			return nil, expiry(last)
+		}
+		// RFC 8628, section 3.5, wants fewer polls after a time-out. It also makes
+		// up for a slow_down before the failure, which x/oauth2 has forgotten.
+		last = err
+		interval = min(interval+5*time.Second, longestInterval)
+	}
+}
+
+// expiry is the refusal of a code whose time is over; last is the failure of
+// the poll before, if it failed.
+func expiry(last error) *auditlog.Refusal {
+	r := meanings[70020].refusal()
+	if last != nil {
+		r.Problem += ", and in the meantime Microsoft did not always answer"
+		r.Err = fmt.Errorf("polling: %w", last)
+	}
+	return r
+}

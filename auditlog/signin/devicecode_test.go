@@ -1,0 +1,427 @@
+package signin_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/signin"
+	"auditbot/auditlog/tenantsim"
+)
+
+func TestAPersonSignsInWithACode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := account(tenant)
+		if _, err := a.Token(t.Context(), ""); !errors.Is(err, signin.ErrNotSignedIn) || err.Error() != "not signed in" {
+			t.Errorf("before: %v", err)
+		}
+		code := start(t, a)
+		if open := tenant.UserCodes(); len(open) != 1 || open[0] != string(code.UserCode) || code.URL != login+"/devicelogin" {
+			t.Errorf("code %s at %s, open are %v", string(code.UserCode), code.URL, open)
+		}
+		if code.Interval != 5*time.Second || time.Until(code.Expires) != 15*time.Minute {
+			t.Errorf("interval %v, expires in %v", code.Interval, time.Until(code.Expires))
+		}
+		time.AfterFunc(20*time.Second, func() { tenant.Approve(string(code.UserCode), ada) })
+		upn, err := a.Wait(t.Context(), code)
+		if err != nil || upn != ada {
+			t.Fatalf("Wait = %q, %v", upn, err)
+		}
+		if want := []time.Duration{6 * time.Second, 12 * time.Second, 18 * time.Second, 24 * time.Second}; !slices.Equal(polls(tenant), want) {
+			t.Errorf("polled after %v", polls(tenant))
+		}
+		token, err := a.Token(t.Context(), "")
+		if err != nil || token.Account != ada || token.Access != shelf.field("access") || len(token.Access) < 100 {
+			t.Errorf("Token = %v, %v", token, err)
+		}
+		if upn, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
+			t.Errorf("SignedIn = %q, %v, %v", upn, ok, err)
+		}
+		for name, want := range map[string]string{"v": "1", "upn": ada, "tid": tenantID, "client_id": clientID, "resource": exchange} {
+			if got := shelf.field(name); got != want {
+				t.Errorf("stored %s is %q, want %q", name, got, want)
+			}
+		}
+	})
+}
+
+func TestOnlyTheTenantIsAskedForWhatIsNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, _ := account(tenant)
+		code := start(t, a)
+		tenant.Approve(string(code.UserCode), ada)
+		if _, err := a.Wait(t.Context(), code); err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		for _, r := range tenant.Requests() {
+			asked = append(asked, r.Method+" "+r.URL)
+			if r.Header.Get("Authorization") != "" {
+				t.Errorf("%s has an Authorization", r.URL)
+			}
+			if r.Name == "devicecode" {
+				says(t, string(r.Body), "client_id="+clientID, "scope=https%3A%2F%2Foutlook.office365.com%2F.default+offline_access+openid+profile")
+			}
+		}
+		want := []string{
+			"GET /contoso.com/v2.0/.well-known/openid-configuration",
+			"POST /contoso.com/oauth2/v2.0/devicecode",
+			"POST /contoso.com/oauth2/v2.0/token",
+			"GET /" + tenantID + "/discovery/v2.0/keys",
+		}
+		if !slices.Equal(asked, want) {
+			t.Errorf("asked %s", strings.Join(asked, "\n"))
+		}
+	})
+}
+
+// Each way that a person or a policy ends a code, and the words for it.
+func TestASignInThatMicrosoftRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		settle  func(tenant *tenantsim.Server, code string)
+		problem string
+		advice  string
+	}{
+		{"declined", func(s *tenantsim.Server, code string) { s.Deny(code) }, "the sign-in was declined on Microsoft's page (AADSTS70017)", "auth-start"},
+		{"expired", func(s *tenantsim.Server, code string) { s.Expire(code) }, "the code has expired: nobody signed in with it in time", "auth-start"},
+		{"of another organisation", func(s *tenantsim.Server, code string) { s.Approve(code, "eve@fabrikam.com") }, "of another organisation and no guest", "AADSTS50020"},
+		{"blocked by a policy", func(s *tenantsim.Server, code string) { s.Approve(code, "trudy@contoso.com") }, "a Conditional Access policy blocks the sign-in (AADSTS53003)", "administrator"},
+		{"device codes blocked", func(s *tenantsim.Server, code string) { s.Approve(code, "ivan@contoso.com") }, "blocks device codes (AADSTS530036)", "authentication flows"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, shelf := account(tenant)
+				code := start(t, a)
+				c.settle(tenant, string(code.UserCode))
+				_, err := a.Wait(t.Context(), code)
+				r := refused(t, err)
+				says(t, r.Problem, c.problem)
+				says(t, r.Problem+r.Advice, c.advice)
+				if !shelf.empty() {
+					t.Error("something was stored")
+				}
+				if n := len(polls(tenant)); n != 1 {
+					t.Errorf("%d polls", n)
+				}
+			})
+		})
+	}
+}
+
+func TestSomebodyElseThanExpectedIsDiscarded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := account(tenant)
+		code := start(t, a)
+		tenant.Approve(string(code.UserCode), "grace@contoso.com")
+		_, err := a.Wait(t.Context(), code)
+		r := refused(t, err)
+		says(t, r.Problem, "grace@contoso.com signed in, but ada@contoso.com was expected")
+		says(t, r.Advice, "sign in as ada@contoso.com")
+		if !shelf.empty() {
+			t.Error("something was stored")
+		}
+	})
+}
+
+func TestWhoIsExpectedIsReadInAnyCase(t *testing.T) {
+	for expect, want := range map[string]string{"ADA@Contoso.COM": ada, "": "grace@contoso.com"} {
+		synctest.Test(t, func(t *testing.T) {
+			tenant := contoso(t)
+			a, _ := account(tenant)
+			a.Expect = expect
+			code := start(t, a)
+			tenant.Approve(string(code.UserCode), want)
+			if upn, err := a.Wait(t.Context(), code); err != nil || upn != want {
+				t.Errorf("expecting %q: %q, %v", expect, upn, err)
+			}
+		})
+	}
+}
+
+func TestACodeThatNobodyUsesExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, _ := account(tenant)
+		code := start(t, a)
+		began := time.Now()
+		_, err := a.Wait(t.Context(), code)
+		if took := time.Since(began); took != 15*time.Minute {
+			t.Errorf("took %v", took)
+		}
+		says(t, refused(t, err).Problem, "the code has expired: nobody signed in with it in time")
+		if _, err = a.Wait(t.Context(), code); time.Since(began) != 15*time.Minute {
+			t.Errorf("waiting again took until %v", time.Since(began))
+		}
+		says(t, refused(t, err).Problem, "the code has expired")
+	})
+}
+
+func TestPollsSlowDownWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := &liar{Server: contoso(t), lie: func(path string, answer map[string]any) {
+			if path == "devicecode" {
+				answer["interval"] = 3
+			}
+		}}
+		a, _ := account(tenant)
+		code := start(t, a)
+		time.AfterFunc(10*time.Second, func() { tenant.Approve(string(code.UserCode), ada) })
+		if _, err := a.Wait(t.Context(), code); err != nil {
+			t.Fatal(err)
+		}
+		// The second one comes too soon.
+		if want := []time.Duration{4 * time.Second, 8 * time.Second, 17 * time.Second}; !slices.Equal(polls(tenant.Server), want) {
+			t.Errorf("polled after %v", polls(tenant.Server))
+		}
+	})
+}
+
+func TestFailuresWhilePollingAreWaitedOut(t *testing.T) {
+	for name, fault := range map[string]tenantsim.Fault{
+		"the connection breaks":      tenantsim.Reset,
+		"a gateway answers":          tenantsim.Unavailable,
+		"a web page answers":         tenantsim.NotJSON,
+		"no answer":                  tenantsim.Hung,
+		"too much of an answer":      tenantsim.Oversized(2 << 20),
+		"throttled":                  tenantsim.Throttled(time.Second),
+		"unauthorized without words": tenantsim.Unauthorized,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, _ := account(tenant)
+				code := start(t, a)
+				tenant.Fail(tenantsim.Nothing.On("token"), fault.On("token"), fault.On("token"))
+				time.AfterFunc(time.Minute, func() { tenant.Approve(string(code.UserCode), ada) })
+				if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada || tenant.Unspent() > 0 {
+					t.Errorf("Wait = %q, %v; %d faults left", upn, err, tenant.Unspent())
+				}
+			})
+		})
+	}
+}
+
+func TestANetworkThatStaysAwayIsSaidWhenTheCodeExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		down := false
+		a, _ := account(&liar{Server: tenant, before: func(*http.Request) {
+			if down {
+				panic(errors.New("no route to host"))
+			}
+		}})
+		code := start(t, a)
+		down = true
+		_, err := a.Wait(t.Context(), code)
+		r := refused(t, err)
+		says(t, r.Problem, "the code has expired", "Microsoft did not always answer")
+		says(t, err.Error(), "no route to host")
+	})
+}
+
+func TestAnAnswerThatGotLostIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, _ := account(tenant)
+		code := start(t, a)
+		tenant.Approve(string(code.UserCode), ada)
+		tenant.Fail(tenantsim.Reset.On("token"))
+		_, err := a.Wait(t.Context(), code)
+		says(t, refused(t, err).Problem, "the code was used already, and Microsoft's answer got lost (AADSTS54005)")
+	})
+}
+
+func TestKeysThatCannotBeFetchedAreAskedForAgain(t *testing.T) {
+	for name, fault := range map[string]tenantsim.Fault{
+		"the connection breaks": tenantsim.Reset,
+		"a gateway answers":     tenantsim.Unavailable,
+		"a web page answers":    tenantsim.NotJSON,
+		"no answer":             tenantsim.Hung,
+		"too much of an answer": tenantsim.Oversized(2 << 20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, _ := account(tenant)
+				code := start(t, a)
+				tenant.Approve(string(code.UserCode), ada)
+				tenant.Fail(fault.On("keys"), fault.On("keys"))
+				if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada || tenant.Unspent() > 0 {
+					t.Errorf("Wait = %q, %v; %d faults left", upn, err, tenant.Unspent())
+				}
+			})
+		})
+	}
+}
+
+func TestARestartInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := account(tenant)
+		code := start(t, a)
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		defer stop()
+		if _, err := a.Wait(ctx, code); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("stopped: %v", err)
+		}
+		sealed := code.Seal()
+
+		tenant.Approve(string(code.UserCode), ada)
+		tenant.Fail(tenantsim.Unavailable.On("openid-configuration"), tenantsim.Reset.On("openid-configuration"))
+		later := &signin.Account{Entra: entra(tenant), Store: shelf.store(), Key: a.Key, Expect: ada}
+		opened, err := signin.OpenCode(sealed)
+		if err != nil || *opened != (signin.Code{UserCode: code.UserCode, DeviceCode: code.DeviceCode, URL: code.URL, Expires: opened.Expires, Interval: code.Interval}) || !opened.Expires.Equal(code.Expires) {
+			t.Fatalf("OpenCode: %v", err)
+		}
+		if upn, err := later.Wait(t.Context(), opened); err != nil || upn != ada {
+			t.Errorf("Wait = %q, %v", upn, err)
+		}
+	})
+}
+
+func TestWhatIsNoCodeIsNotOpened(t *testing.T) {
+	for _, data := range []string{"", "null", "{}", `{"v":1}`, `{"v":2,"device_code":"SECRET"}`, `{"v":1,"device_code":"SECRET","expires":"SECRET"}`, "SECRET"} {
+		if code, err := signin.OpenCode([]byte(data)); err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("OpenCode(%q) = %v, %v", data, code, err)
+		}
+	}
+}
+
+func TestWaitingEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, _ := account(tenant)
+		code := start(t, a)
+		tenant.Fail(tenantsim.Hung.On("token"))
+		why := errors.New("the person cancelled")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		began := time.Now()
+		time.AfterFunc(10*time.Second, func() { cancel(why) })
+		if _, err := a.Wait(ctx, code); !errors.Is(err, why) || time.Since(began) != 10*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// x/oauth2 by itself would go on waiting here.
+func TestAskingForACodeEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, _ := account(tenant)
+		tenant.Fail(tenantsim.Hung.On("devicecode"))
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		time.AfterFunc(10*time.Second, cancel)
+		if _, err := a.Start(ctx); !errors.Is(err, context.Canceled) || time.Since(began) != 10*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		tenant.Fail(tenantsim.Hung.On("devicecode"))
+		began = time.Now()
+		_, err := a.Start(t.Context())
+		if r := refused(t, err); time.Since(began) != 30*time.Second || !strings.Contains(r.Problem, "did not answer in time") {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+func TestACodeThatCannotBeUsedIsNotShown(t *testing.T) {
+	for name, lie := range map[string]func(answer map[string]any){
+		"no user code":     func(answer map[string]any) { delete(answer, "user_code") },
+		"no device code":   func(answer map[string]any) { delete(answer, "device_code") },
+		"no page":          func(answer map[string]any) { delete(answer, "verification_uri") },
+		"page without TLS": func(answer map[string]any) { answer["verification_uri"] = "http://login.example.com/device" },
+		"page of a script": func(answer map[string]any) { answer["verification_uri"] = "javascript:alert(1)" },
+		"page for a user":  func(answer map[string]any) { answer["verification_uri"] = "https://microsoft.com@example.com/" },
+		"expiry is a text": func(answer map[string]any) { answer["expires_in"] = "soon" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, _ := account(&liar{Server: contoso(t), lie: func(path string, answer map[string]any) {
+					if path == "devicecode" {
+						lie(answer)
+					}
+				}})
+				code, err := a.Start(t.Context())
+				if r := refused(t, err); code != nil || !strings.Contains(r.Problem, "cannot be read") {
+					t.Errorf("%v, %v", code, err)
+				}
+			})
+		})
+	}
+}
+
+func TestACodeWithoutTimesHasMicrosoftsUsualOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := &liar{Server: contoso(t), lie: func(path string, answer map[string]any) {
+			delete(answer, "interval")
+			if path == "devicecode" {
+				delete(answer, "expires_in")
+			}
+		}}
+		a, _ := account(tenant)
+		code := start(t, a)
+		if time.Until(code.Expires) != 15*time.Minute {
+			t.Errorf("expires in %v", time.Until(code.Expires))
+		}
+		tenant.Approve(string(code.UserCode), ada)
+		if _, err := a.Wait(t.Context(), code); err != nil {
+			t.Error(err)
+		}
+		if want := []time.Duration{6 * time.Second}; !slices.Equal(polls(tenant.Server), want) {
+			t.Errorf("polled after %v", polls(tenant.Server))
+		}
+	})
+}
+
+func TestWhatCannotBeStoredIsNotASignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := account(tenant)
+		code := start(t, a)
+		tenant.Approve(string(code.UserCode), ada)
+		full := errors.New("the disk is full")
+		shelf.fail = func(doing string) error {
+			if doing == "put" {
+				return full
+			}
+			return nil
+		}
+		if _, err := a.Wait(t.Context(), code); !errors.Is(err, full) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestANewSignInTakesThePlaceOfWhateverIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := signedIn(t, tenant)
+		other := &signin.Account{Entra: entra(tenant), Store: shelf.store(), Key: a.Key, Expect: "grace@contoso.com"}
+		shelf.beforePut = func() { // crosses ours
+			if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+				t.Error(err)
+			}
+		}
+		code := start(t, other)
+		tenant.Approve(string(code.UserCode), "grace@contoso.com")
+		if _, err := other.Wait(t.Context(), code); err != nil || shelf.field("upn") != "grace@contoso.com" {
+			t.Errorf("%v; stored is %s", err, shelf.field("upn"))
+		}
+		if _, err := a.Token(t.Context(), ""); !errors.Is(err, signin.ErrNotSignedIn) || !strings.Contains(err.Error(), "that of grace@contoso.com, and ada@contoso.com is expected") {
+			t.Errorf("as Ada: %v", err)
+		}
+	})
+}
+
+var _ func(context.Context, string) (auditlog.Token, error) = (*signin.Account)(nil).Token // what exchange.Source wants

@@ -1,0 +1,271 @@
+package signin
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"auditbot/auditlog"
+)
+
+// A serviceError is Entra ID's no (RFC 6749, section 5.2). It holds what
+// Microsoft's support asks for, and nothing that was secret in what was sent.
+type serviceError struct {
+	Status      int    // of HTTP
+	Word        string // "invalid_grant"; "" if this was not the service's own answer
+	Sub         string // "bad_token"; "" as a rule
+	Number      int    // of AADSTS, 0 if there is none
+	Text        string // its words, without number and ids
+	Trace       string
+	Correlation string
+}
+
+func (e *serviceError) Error() string {
+	parts := []string{fmt.Sprintf("Entra ID answered %d %s", e.Status, http.StatusText(e.Status)), e.Word, e.Sub, e.Text}
+	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
+	return strings.Join(parts, ": ") + e.marks(e.Trace, e.Correlation)
+}
+
+// marks are the number and the ids, in brackets.
+func (e *serviceError) marks(trace, correlation string) string {
+	var marks []string
+	if e.Number != 0 {
+		marks = append(marks, fmt.Sprintf("AADSTS%d", e.Number))
+	}
+	if trace != "" {
+		marks = append(marks, "trace id "+trace)
+	}
+	if correlation != "" {
+		marks = append(marks, "correlation id "+correlation)
+	}
+	if len(marks) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(marks, ", ") + ")"
+}
+
+var (
+	errorWord   = regexp.MustCompile(`^[a-z_]{1,60}$`)
+	numberStart = regexp.MustCompile(`^AADSTS(\d{4,9}): *`)
+	idsAtEnd    = regexp.MustCompile(`(?s)\s*Trace ID:.*$`)
+)
+
+// newServiceError reads an answer, of which nothing is kept that is not known
+// to be harmless.
+func newServiceError(status int, body []byte, secrets ...string) *serviceError {
+	var answer struct {
+		Word        string `json:"error"`
+		Sub         string `json:"suberror"`
+		Description string `json:"error_description"`
+		Numbers     []int  `json:"error_codes"`
+		Trace       string `json:"trace_id"`
+		Correlation string `json:"correlation_id"`
+	}
+	e := &serviceError{Status: status}
+	if json.Unmarshal(body, &answer) != nil {
+		return e
+	}
+	if errorWord.MatchString(answer.Word) {
+		e.Word = answer.Word
+	}
+	if errorWord.MatchString(answer.Sub) {
+		e.Sub = answer.Sub
+	}
+	if guid.MatchString(answer.Trace) {
+		e.Trace = answer.Trace
+	}
+	if guid.MatchString(answer.Correlation) {
+		e.Correlation = answer.Correlation
+	}
+	text := answer.Description
+	if m := numberStart.FindStringSubmatch(text); m != nil {
+		e.Number, _ = strconv.Atoi(m[1])
+		text = text[len(m[0]):]
+	}
+	if e.Number == 0 && len(answer.Numbers) > 0 {
+		e.Number = answer.Numbers[0]
+	}
+	e.Text = scrub(idsAtEnd.ReplaceAllString(text, ""), secrets...)
+	return e
+}
+
+// longWord is what a token or a code may look like in a text; a GUID is
+// shorter.
+var longWord = regexp.MustCompile(`[\w.~+/=%-]{40,}`)
+
+// scrub makes text from outside fit for one line of a log, without the secrets
+// that were sent and without anything that looks like one.
+func scrub(text string, secrets ...string) string {
+	for _, secret := range secrets {
+		for _, form := range []string{secret, url.QueryEscape(secret)} {
+			if form != "" && strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
+				return "[the answer repeats what was sent]"
+			}
+		}
+	}
+	return clean(longWord.ReplaceAllString(text, "[…]"), 500)
+}
+
+// clean makes text from outside one line of at most n characters, without
+// those that cannot be seen or turn the direction of writing.
+func clean(text string, n int) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\ufffd"))
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return string(runes)
+}
+
+// passing tells whether the service may say something else the next time. An
+// answer without a word is not the service's own.
+func (e *serviceError) passing() bool {
+	return e.Word == "" || e.Status >= 500 || e.Status == http.StatusTooManyRequests ||
+		e.Word == "temporarily_unavailable" || e.Word == "server_error"
+}
+
+// endsSession tells whether a person has to sign in again.
+func (e *serviceError) endsSession() bool {
+	return !e.passing() && slices.Contains([]string{"invalid_grant", "interaction_required", "login_required", "consent_required"}, e.Word)
+}
+
+// A noAnswer is a request to which no answer came, or none that can be read.
+type noAnswer struct {
+	host string
+	err  error
+}
+
+func (e *noAnswer) Error() string { return fmt.Sprintf("asking %s: %v", e.host, e.err) }
+func (e *noAnswer) Unwrap() error { return e.err }
+
+// passing tells whether a failure may be gone at the next try.
+func passing(err error) bool {
+	if e, ok := errors.AsType[*serviceError](err); ok {
+		return e.passing()
+	}
+	_, ok := errors.AsType[*noAnswer](err)
+	return ok
+}
+
+// An ending is the error of a sign-in that there is no more: it is
+// ErrNotSignedIn, and a [*auditlog.Refusal] as well, for those who can only
+// show it.
+type ending struct{ refusal *auditlog.Refusal }
+
+func newEnding(why, advice string, err error) *ending {
+	return &ending{&auditlog.Refusal{Problem: ErrNotSignedIn.Error() + ": " + why, Advice: advice, Err: err}}
+}
+
+// Error is for people: it leaves out what the service said.
+func (e *ending) Error() string   { return e.refusal.Problem }
+func (e *ending) Unwrap() []error { return []error{ErrNotSignedIn, e.refusal} }
+
+// ending is why a refresh token is no longer taken.
+func (e *serviceError) ending() *ending {
+	m, ok := meanings[e.Number]
+	if !ok {
+		m = meaning{"Microsoft does not take the stored sign-in any more", again}
+	}
+	return newEnding(m.problem+e.marks("", ""), m.advice, e)
+}
+
+// A flow is a way to sign in.
+type flow int
+
+const (
+	byCode flow = iota // device code, and what follows from it
+	byPassword
+)
+
+// refusal says what an error means to people, where it means anything to them.
+// Other errors, and all of a ctx that was cancelled, are none of theirs.
+func refusal(ctx context.Context, err error, by flow) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("signing in: %w", context.Cause(ctx))
+	}
+	if _, ok := errors.AsType[*auditlog.Refusal](err); ok {
+		return err
+	}
+	var r *auditlog.Refusal
+	if e, ok := errors.AsType[*serviceError](err); ok {
+		r = e.refusal(by)
+	} else if e, ok := errors.AsType[*noAnswer](err); ok {
+		r = e.refusal()
+	} else {
+		return err
+	}
+	r.Err = err
+	return r
+}
+
+// refusal is the row of [meanings] that e is.
+func (e *serviceError) refusal(by flow) *auditlog.Refusal {
+	m, known := meanings[e.Number]
+	if words, ok := passwordMeanings[e.Number]; ok && by == byPassword {
+		m, known = words, true
+	}
+	if !known {
+		m, known = wordMeanings[e.Word]
+	}
+	if known {
+		r := m.refusal()
+		r.Problem += e.marks("", "")
+		return r
+	}
+	if e.passing() {
+		return &auditlog.Refusal{
+			Problem: fmt.Sprintf("Microsoft's sign-in service has a failure of its own (%d)", e.Status),
+			Advice:  "try again in some minutes; https://status.cloud.microsoft tells whether Microsoft knows of it; if it stays, whoever runs this bot checks whether a proxy on the way answers in its place",
+		}
+	}
+	problem := "Microsoft refused the sign-in"
+	if e.Text != "" {
+		problem += ": " + strings.TrimRight(e.Text, ". ")
+	}
+	return &auditlog.Refusal{
+		Problem: problem + e.marks(e.Trace, ""),
+		Advice:  "whoever administers Entra ID looks the number up at https://login.microsoftonline.com/error, and the trace id in the sign-in log",
+	}
+}
+
+func (e *noAnswer) refusal() *auditlog.Refusal {
+	r := &auditlog.Refusal{
+		Problem: "Microsoft's sign-in service (" + e.host + ") could not be reached",
+		Advice:  "whoever runs this bot checks the network, the proxy and the firewall between it and " + e.host + "; then try again",
+	}
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
+	dns, unnamed := errors.AsType[*net.DNSError](e.err)
+	timeout, ok := errors.AsType[net.Error](e.err)
+	switch {
+	case untrusted:
+		r.Problem = "the certificate of " + e.host + " is not trusted"
+		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
+	case unnamed && dns.IsNotFound:
+		r.Problem += ": there is no such host"
+		r.Advice = "whoever runs this bot checks cloud: and login_url: in its settings, and the DNS"
+	case ok && timeout.Timeout():
+		r.Problem = "Microsoft's sign-in service (" + e.host + ") did not answer in time"
+	case errors.Is(e.err, errUnreadable):
+		r.Problem = "Microsoft's sign-in service (" + e.host + ") answered with something that cannot be read"
+		r.Advice = "try again in some minutes; if it stays, whoever runs this bot checks that no proxy on the way answers in its place"
+	}
+	return r
+}

@@ -1,0 +1,160 @@
+package signin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"auditbot/auditlog"
+)
+
+// A Store is where tokens are kept, sealed.
+type Store struct {
+	// Get returns the value of a key and its revision: nil and 0 if there is
+	// none.
+	Get func(ctx context.Context, key string) (value []byte, revision uint64, err error)
+
+	// Put sets the value of a key if its revision is still this one; 0 means
+	// that it has none. If it is not, nothing is stored, and that is no error.
+	Put func(ctx context.Context, key string, value []byte, revision uint64) (stored bool, err error)
+
+	// Delete removes a key and its value. If it is not there, that is no error.
+	Delete func(ctx context.Context, key string) error
+}
+
+// errCrossed means that whenever something was to be stored, somebody else had
+// stored something.
+var errCrossed = errors.New("storing a sign-in: it was changed by somebody else again and again")
+
+// A session is what a sign-in gave.
+type session struct {
+	UPN      string // user principal name of the person
+	TenantID string // GUID
+	ClientID string
+	Resource string
+	Access   auditlog.Secret // the access token
+	Expires  time.Time       // when Access ends
+	Refresh  auditlog.Secret // the refresh token; "" if Microsoft gave none
+	SignedIn time.Time       // when the person signed in
+}
+
+// stored is how a session is written into a Store: as JSON.
+type stored struct {
+	V        int       `json:"v"` // 1
+	UPN      string    `json:"upn"`
+	TenantID string    `json:"tid"`
+	ClientID string    `json:"client_id"`
+	Resource string    `json:"resource"`
+	Access   string    `json:"access"`
+	Expires  time.Time `json:"expires"`
+	Refresh  string    `json:"refresh"`
+	SignedIn time.Time `json:"signed_in"`
+}
+
+func (s session) encode() []byte {
+	value, _ := json.Marshal(stored{ // strings and times of our days cannot fail
+		1, s.UPN, s.TenantID, s.ClientID, s.Resource, string(s.Access), s.Expires.UTC(), string(s.Refresh), s.SignedIn.UTC(),
+	})
+	return value
+}
+
+// decode is false for what encode did not write.
+func decode(value []byte) (session, bool) {
+	var s stored
+	if err := json.Unmarshal(value, &s); err != nil || s.V != 1 {
+		return session{}, false
+	}
+	return session{
+		s.UPN, s.TenantID, s.ClientID, s.Resource, auditlog.Secret(s.Access), s.Expires, auditlog.Secret(s.Refresh), s.SignedIn,
+	}, true
+}
+
+// valid tells whether the access token can be used.
+func (s session) valid(rejected string) bool {
+	return s.Access != "" && string(s.Access) != rejected && time.Now().Add(skew).Before(s.Expires)
+}
+
+func (s session) token() auditlog.Token {
+	return auditlog.Token{Access: string(s.Access), Account: s.UPN}
+}
+
+// load reads what is stored. If that is nothing, or nothing that fits the
+// Account, the error is ErrNotSignedIn; the revision is right all the same.
+func (a *Account) load(ctx context.Context) (session, uint64, error) {
+	value, revision, err := a.Store.Get(ctx, a.Key)
+	if err != nil {
+		return session{}, 0, fmt.Errorf("reading the stored sign-in: %w", err)
+	}
+	if len(value) == 0 {
+		return session{}, revision, ErrNotSignedIn
+	}
+	s, ok := decode(value)
+	if !ok {
+		return session{}, revision, newEnding("what is stored was written by another version of this program", again, nil)
+	}
+	tenant, err := persist(ctx, time.Now().Add(patience), a.Entra.authority)
+	if err != nil {
+		return session{}, 0, refusal(ctx, err, byCode)
+	}
+	if why := a.misfit(s, tenant.id); why != "" {
+		return session{}, revision, newEnding(why, again, nil)
+	}
+	return s, revision, nil
+}
+
+// misfit says why a session cannot be used by the Account: the settings have
+// changed. It is "" if it can.
+func (a *Account) misfit(s session, tenantID string) string {
+	switch {
+	case !strings.EqualFold(s.TenantID, tenantID):
+		return "the stored sign-in is for another tenant"
+	case s.ClientID != a.Entra.ClientID:
+		return "the stored sign-in is for another application"
+	case s.Resource != a.Entra.Resource:
+		return "the stored sign-in is for another service"
+	case a.Expect != "" && !strings.EqualFold(s.UPN, a.Expect):
+		return fmt.Sprintf("the stored sign-in is that of %s, and %s is expected", s.UPN, a.Expect)
+	}
+	return ""
+}
+
+func (a *Account) put(ctx context.Context, s session, revision uint64) (bool, error) {
+	stored, err := a.Store.Put(ctx, a.Key, s.encode(), revision)
+	if err != nil {
+		return false, fmt.Errorf("storing a sign-in: %w", err)
+	}
+	return stored, nil
+}
+
+// save stores a new session in the place of whatever is there.
+func (a *Account) save(ctx context.Context, s session) error {
+	for range storeTries {
+		_, revision, err := a.Store.Get(ctx, a.Key)
+		if err != nil {
+			return fmt.Errorf("reading the stored sign-in: %w", err)
+		}
+		if stored, err := a.put(ctx, s, revision); stored || err != nil {
+			return err
+		}
+	}
+	return errCrossed
+}
+
+// forget deletes the session of this revision, which has ended with reason. If
+// another one has taken its place, it is left alone, and replaced is true.
+func (a *Account) forget(ctx context.Context, revision uint64, reason error) (replaced bool, err error) {
+	_, now, err := a.Store.Get(ctx, a.Key)
+	if err == nil && now != revision {
+		return true, nil
+	}
+	if err == nil {
+		err = a.Store.Delete(ctx, a.Key)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w; and deleting it failed: %w", reason, err)
+	}
+	return false, reason
+}

@@ -1,0 +1,164 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/slack-go/slack"
+)
+
+// Access says who is served where. Whatever it does not allow is refused, and
+// so is everything in doubt. The zero Access allows nothing.
+type Access struct {
+	Channels []string // ids; where commands are answered. DMs with somebody who is allowed always are
+	Users    []string // ids of those who may ask
+	Groups   []string // ids of user groups whose members may ask
+	Admins   []string // ids; they may ask too
+
+	// Everyone lets every full member of the workspace ask, in Channels, or,
+	// if there are none, wherever the bot is a member.
+	Everyone bool
+}
+
+// Set tells whether anybody at all is allowed.
+func (a Access) Set() bool {
+	return a.Everyone || len(a.Users)+len(a.Groups)+len(a.Admins) > 0
+}
+
+// A refusal says why somebody is not served. To people of the own workspace it
+// is told, with whom to ask; to others nothing is.
+type refusal struct {
+	reason string // for the log
+	tell   string // for the person; "" for silence
+}
+
+// here refuses what can be refused without asking Slack: it is all that stands
+// between a message and the inbox. Other teams' people and bots are out before
+// (see [readMessage]).
+func (a Access) here(m Message) *refusal {
+	if m.Shared {
+		return &refusal{reason: "the channel is shared with another organisation"}
+	}
+	if !a.Everyone && !slices.Contains(a.Users, m.User) && !slices.Contains(a.Admins, m.User) && len(a.Groups) == 0 {
+		return notListed
+	}
+	everywhere := a.Everyone && len(a.Channels) == 0
+	if !m.Direct() && !everywhere && !slices.Contains(a.Channels, m.Channel) {
+		return &refusal{
+			reason: "the channel is not on the list",
+			tell:   "Commands are not answered in this channel. Write to me in a direct message, or ask an admin of this bot to add the channel to its settings.",
+		}
+	}
+	return nil
+}
+
+var notListed = &refusal{
+	reason: "the person is not on the list",
+	tell:   "You are not on the list of people whom this bot answers. Ask an admin of this bot to add you.",
+}
+
+// kept is for how long what Slack says about people and groups is believed.
+const kept = 5 * time.Minute
+
+// A people is what Slack said about people and groups of late.
+type people struct {
+	mu     sync.Mutex
+	users  map[string]aged[*refusal]
+	groups map[string]aged[[]string]
+	told   map[string]time.Time // when somebody was last told that they are not served
+}
+
+// tellAgain is how long somebody who was told that they are not served can go
+// on asking without taking up the inbox.
+const tellAgain = 10 * time.Minute
+
+// mayBeTold tells whether it is time to tell somebody, and counts it as done.
+func (p *people) mayBeTold(user string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.told[user]) < tellAgain {
+		return false
+	}
+	p.told[user] = time.Now()
+	return true
+}
+
+// aged is something that was true at a time.
+type aged[T any] struct {
+	value T
+	at    time.Time
+}
+
+// look returns what is known under key, or asks.
+func look[T any](mu *sync.Mutex, known map[string]aged[T], key string, ask func() (T, error)) (T, error) {
+	mu.Lock()
+	a, ok := known[key]
+	mu.Unlock()
+	if ok && time.Since(a.at) < kept {
+		return a.value, nil
+	}
+	value, err := ask()
+	if err != nil {
+		return value, err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	known[key] = aged[T]{value, time.Now()}
+	return value, nil
+}
+
+// authorise decides whether m is served. With an error, Slack could not be
+// asked, and it is not.
+func (b *Bot) authorise(ctx context.Context, m Message) (*refusal, error) {
+	if r := b.Access.here(m); r != nil {
+		return r, nil
+	}
+	r, err := look(&b.people.mu, b.people.users, m.User, func() (*refusal, error) { return b.stranger(ctx, m.User) })
+	if err != nil || r != nil {
+		return r, err
+	}
+	if b.Access.Everyone || slices.Contains(b.Access.Users, m.User) || slices.Contains(b.Access.Admins, m.User) {
+		return nil, nil
+	}
+	for _, group := range b.Access.Groups {
+		members, err := look(&b.people.mu, b.people.groups, group, func() ([]string, error) {
+			return b.Slack.GetUserGroupMembersContext(ctx, group)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("asking who is in user group %s: %w", group, err)
+		}
+		if slices.Contains(members, m.User) {
+			return nil, nil
+		}
+	}
+	return notListed, nil
+}
+
+// stranger is nil for a full member of the workspace.
+func (b *Bot) stranger(ctx context.Context, user string) (*refusal, error) {
+	u, err := b.Slack.GetUserInfoContext(ctx, user)
+	if refused(err, "user_not_found", "user_not_visible") {
+		return &refusal{reason: "the person is unknown here"}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking who %s is: %w", user, err)
+	}
+	return notAMember(u, b.self.team), nil
+}
+
+func notAMember(u *slack.User, team string) *refusal {
+	switch {
+	case u.Deleted:
+		return &refusal{reason: "the account is deactivated"}
+	case u.IsBot || u.ID == "USLACKBOT":
+		return &refusal{reason: "it is a bot"}
+	case u.IsRestricted || u.IsUltraRestricted:
+		return &refusal{reason: "the person is a guest"}
+	case u.IsStranger || u.TeamID != team:
+		return &refusal{reason: "the person is of another organisation"}
+	}
+	return nil
+}

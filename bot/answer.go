@@ -1,0 +1,242 @@
+package bot
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// patience is how long a command may run, and afterPatience how long it may
+// take to answer it after that.
+const (
+	patience      = 10 * time.Minute
+	afterPatience = 5 * time.Minute
+)
+
+// checkTries is how often Slack is asked who somebody is before they are told
+// that it does not work.
+const checkTries = 3
+
+// A state is how far the answering of a message is. It is durable before each
+// step that can be seen in Slack, so that whoever takes over knows what may
+// have been done already.
+type state struct {
+	Step     step    `json:"step"`
+	Progress string  `json:"progress,omitempty"` // ts of the message that says that the command runs
+	Upload   *upload `json:"upload,omitempty"`   // what is still to be attached
+
+	revision uint64
+}
+
+type step string
+
+const (
+	running step = ""        // nothing was posted yet but, perhaps, the progress
+	posting step = "posting" // the answer was posted or was about to be: the thread tells
+	posted  step = "posted"  // it stands there; the file may be missing
+)
+
+// A task is a message while it is answered.
+type task struct {
+	Message
+	id    string
+	line  string
+	began time.Time
+	log   *slog.Logger
+	tries int // how often it was begun, this time included
+	state state
+}
+
+// answer answers the message in an item of the inbox. With an error, the item
+// comes again. What went wrong in the command itself is no error: the person
+// is told.
+func (b *Bot) answer(ctx context.Context, item engine.Item) error {
+	ctx, cancel := context.WithTimeout(ctx, patience+afterPatience)
+	defer cancel()
+	t := &task{id: item.ID, tries: item.Tries, began: time.Now()}
+	if err := json.Unmarshal(item.Data, &t.Message); err != nil {
+		b.Log.Error("an item of the inbox is not a message", "item", item.ID, "err", err)
+		return nil
+	}
+	line, ok, mistake := b.command(t.Message)
+	if !ok {
+		return nil
+	}
+	t.line = line
+	t.log = b.Log.With("command", b.nameOf(line), "item", t.id, "channel", t.Channel, "user", t.User)
+	r, err := b.authorise(ctx, t.Message)
+	if err != nil && !refused(err) && t.tries < checkTries {
+		return err
+	}
+	if err != nil {
+		id := rand.Text()[:8]
+		t.log.Error("checking who asks", "id", id, "err", err)
+		r = &refusal{reason: "it cannot be checked who asks", tell: "Your command is not run: Slack could not tell who you are. The log has more under " + id + "."}
+	}
+	if r != nil {
+		t.log.Info("refused", "reason", r.reason)
+		b.refuse(ctx, t, r)
+		return nil
+	}
+	if err := b.load(ctx, t); err != nil {
+		return err
+	}
+	return b.goOn(ctx, t, mistake)
+}
+
+// goOn takes a task on from its state.
+func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
+	if t.state.Step == posting {
+		found, err := b.answered(ctx, t)
+		if err != nil {
+			return err
+		}
+		t.state.Step = running
+		if found {
+			t.state.Step = posted
+		}
+	}
+	if t.state.Step == running {
+		reply, err := b.run(ctx, t, mistake)
+		if err != nil {
+			return err
+		}
+		if err := b.post(ctx, t, reply); err != nil {
+			return err
+		}
+	}
+	return b.attach(ctx, t)
+}
+
+// run runs the command while the thread shows, from the first second on, that
+// it runs. Whatever the command ends with, even a panic, becomes a reply.
+func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, error) {
+	stop := b.showProgress(ctx, t)
+	defer stop()
+	if mistake != nil {
+		return b.explain(t, mistake), nil
+	}
+	reply, err := b.try(ctx, t)
+	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
+		reply, err = b.waitForSignIn(ctx, t, need)
+	}
+	if err != nil {
+		return b.explain(t, err), nil
+	}
+	t.log.Info("answered", "took", time.Since(t.began).Round(time.Millisecond), "rows", len(reply.Table.Rows), "verdict", status(reply))
+	return reply, nil
+}
+
+func status(r commands.Reply) string {
+	if r.Verdict == nil {
+		return ""
+	}
+	if r.Verdict.Err != nil {
+		return fmt.Sprintf("%s (%v)", r.Verdict.Status(), r.Verdict.Err)
+	}
+	return string(r.Verdict.Status())
+}
+
+// try runs the command. A panic in it is an error.
+func (b *Bot) try(ctx context.Context, t *task) (reply commands.Reply, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return commands.Run(ctx, b.env(t), t.line)
+}
+
+// explain turns an error into a reply, and logs it under an id if it is not
+// the person's own.
+func (b *Bot) explain(t *task, err error) commands.Reply {
+	took := time.Since(t.began).Round(time.Millisecond)
+	if commands.IsMistake(err) {
+		t.log.Info("mistake", "took", took)
+		return commands.Explain(err, "")
+	}
+	id := rand.Text()[:8]
+	t.log.Error("failed", "id", id, "took", took, "err", err)
+	return commands.Explain(err, id)
+}
+
+// env is what the command in t has to work with.
+func (b *Bot) env(t *task) commands.Env {
+	env := commands.Env{Prefix: b.Prefix, Now: t.Sent(), Instances: b.Instances(t.User), Keep: b.keep(t.id)}
+	for i := range env.Instances {
+		instance := env.Instances[i]
+		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return b.signIn(ctx, t.Message, instance) }
+		env.Instances[i].Check = func(ctx context.Context) (string, error) { return b.checkSignIn(ctx, t.Message, instance) }
+	}
+	return env
+}
+
+// keep writes files to the engine, as evidence under the id of the command.
+func (b *Bot) keep(id string) func(context.Context, string, func(commands.FileWriter) error) (commands.File, error) {
+	return func(ctx context.Context, name string, write func(commands.FileWriter) error) (commands.File, error) {
+		evidence := id + "/" + name
+		w, err := b.Engine.CreateEvidence(ctx, evidence)
+		if err != nil {
+			return commands.File{}, err
+		}
+		defer w.Discard()
+		if err := write(w); err != nil {
+			return commands.File{}, err
+		}
+		if err := w.Close(); err != nil {
+			return commands.File{}, err
+		}
+		size, err := b.Engine.EvidenceSize(ctx, evidence)
+		if err != nil {
+			return commands.File{}, err
+		}
+		open := func(ctx context.Context) (io.ReadCloser, error) { return b.Engine.OpenEvidence(ctx, evidence) }
+		return commands.File{Name: name, Type: "json", Size: size, Open: open}, nil
+	}
+}
+
+// load reads how far the answering of t is.
+func (b *Bot) load(ctx context.Context, t *task) error {
+	value, revision, err := b.Engine.Bucket(engine.Commands).Get(ctx, t.id)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(value, &t.state)
+	}
+	if err != nil {
+		return fmt.Errorf("reading how far a command is: %w", err)
+	}
+	t.state.revision = revision
+	return nil
+}
+
+// save makes the state of t durable. If another worker changed it meanwhile,
+// that one has taken over, and this one must stop.
+func (b *Bot) save(ctx context.Context, t *task) error {
+	value, err := json.Marshal(t.state)
+	if err != nil {
+		return fmt.Errorf("writing down how far a command is: %w", err)
+	}
+	bucket := b.Engine.Bucket(engine.Commands)
+	if t.state.revision == 0 {
+		t.state.revision, err = bucket.Create(ctx, t.id, value)
+	} else {
+		t.state.revision, err = bucket.Update(ctx, t.id, value, t.state.revision)
+	}
+	if err != nil {
+		return fmt.Errorf("writing down how far a command is: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package bot
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/slack-go/slack"
+
+	"auditbot/commands"
+)
+
+// A form is one way to show a reply: blocks, and a text for notifications and
+// screen readers, which is all there is where blocks is empty.
+type form struct {
+	text   string
+	blocks []slack.Block
+}
+
+// forms are the ways to show a reply, the best first. Each needs less of
+// Slack than the one before; the last one is plain text.
+func forms(r commands.Reply) []form {
+	return []form{markdownForm(r), codeForm(r), textForm(r)}
+}
+
+const (
+	// maxMarkdown is how many characters the markdown blocks of a message may
+	// have together: 12,000. We count bytes, which are never fewer, and leave
+	// room for what is said under the table.
+	// https://docs.slack.dev/reference/block-kit/blocks/markdown-block/
+	maxMarkdown = 11500
+
+	// maxShown is how many characters of cells a message may have: Slack
+	// turns a Markdown table into a table block, which holds 10,000.
+	// https://docs.slack.dev/reference/block-kit/blocks/table-block/
+	maxShown = 9500
+
+	// maxCode is how much of a text with fixed width is shown. Slack refuses
+	// messages beyond about 13,200 characters in all blocks.
+	// https://github.com/slackapi/bolt-js/issues/2509
+	maxCode = 8000
+
+	// maxText is how long the text of a message should be.
+	// https://docs.slack.dev/reference/methods/chat.postMessage
+	maxText = 3900
+
+	maxPadded = 50 // characters of a cell where columns are padded
+)
+
+// maxCells are how many characters of a cell are shown: the first of them with
+// which the whole table fits, or the last, and then not all rows. The file has
+// everything.
+var maxCells = []int{300, 120, 60}
+
+// markdownForm is a Markdown table in Slack's markdown block.
+func markdownForm(r commands.Reply) form {
+	head := "**" + fit(r.Title, 1000, markdown) + "**"
+	if r.Verdict != nil {
+		head += "  \n" + fit(r.Verdict.String(), 2000, markdown)
+	}
+	if r.Text != "" {
+		head += "  \n" + fit(r.Text, 3000, markdownLines)
+	}
+	table, shown := markdownTable(r.Table, maxMarkdown-len(head))
+	text := head
+	if table != "" {
+		text += "\n\n" + table
+	}
+	if note := leftOut(r, shown); note != "" {
+		text += "\n" + markdown(note)
+	}
+	f := form{text: summary(r), blocks: []slack.Block{slack.NewMarkdownBlock("", text)}}
+	if r.Code != "" {
+		f.blocks = append(f.blocks, slack.NewRichTextBlock("", fixedWidth(r.Code)))
+	}
+	return f
+}
+
+// markdownTable writes as many rows as fit into room bytes.
+func markdownTable(t commands.Table, room int) (text string, rows int) {
+	if len(t.Rows) == 0 {
+		return "", 0
+	}
+	for _, most := range maxCells {
+		if text, rows = markdownRows(t, room, most); rows == len(t.Rows) {
+			break
+		}
+	}
+	return text, rows
+}
+
+// markdownRows is markdownTable with cells of at most that many characters.
+func markdownRows(t commands.Table, room, most int) (text string, rows int) {
+	var b strings.Builder
+	line := func(cells []string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
+	var heads, rules []string
+	for _, c := range t.Columns {
+		heads, rules = append(heads, markdown(c)), append(rules, "---")
+	}
+	b.WriteString(line(heads) + line(rules))
+	shown := 0
+	for i, row := range t.Rows {
+		var cells []string
+		for _, cell := range row {
+			cell = shorten(commands.Visible(cell), most)
+			shown += utf8.RuneCountInString(cell) + 1
+			if cell == "" {
+				cell = "–" // Slack refuses empty cells
+			}
+			cells = append(cells, markdown(cell))
+		}
+		next := line(cells)
+		if b.Len()+len(next) > room || shown > maxShown {
+			return b.String(), i
+		}
+		b.WriteString(next)
+	}
+	return b.String(), len(t.Rows)
+}
+
+// leftOut says what a table does not show, "" if it shows all.
+func leftOut(r commands.Reply, shown int) string {
+	if shown >= r.Table.Total {
+		return ""
+	}
+	where := "the file has all"
+	if r.Context == nil {
+		where = "run it without ignore-outputs to get all as a file"
+	}
+	if r.Verdict == nil {
+		where = "ask for less to see the rest"
+	}
+	return fmt.Sprintf("The table shows %d of %d; %s.", shown, r.Table.Total, where)
+}
+
+// fixedWidth is a block of code. Text in it is never read as markup.
+func fixedWidth(code string) slack.RichTextElement {
+	code = commands.VisibleLines(strings.TrimRight(code, "\n"))
+	if cut := cutBytes(code, maxCode); cut != code {
+		code = cut + "\n… cut here; the file has all"
+	}
+	return &slack.RichTextPreformatted{
+		Type:     slack.RTEPreformatted,
+		Elements: []slack.RichTextSectionElement{slack.NewRichTextSectionTextElement(code, nil)},
+	}
+}
+
+// cutBytes is the start of s, at most n bytes of it and no half characters.
+func cutBytes(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// codeForm is an aligned block of code, for workspaces that refuse markdown
+// blocks.
+func codeForm(r commands.Reply) form {
+	head := summary(r)
+	elements := []slack.RichTextElement{
+		slack.NewRichTextSection(slack.NewRichTextSectionTextElement(shorten(plain(r), 3000), nil)),
+	}
+	table, shown := aligned(r.Table, maxCode-500)
+	if table != "" {
+		elements = append(elements, fixedWidth(table))
+	}
+	if r.Code != "" {
+		elements = append(elements, fixedWidth(cutBytes(r.Code, maxCode-len(table))))
+	}
+	if note := leftOut(r, shown); note != "" {
+		elements = append(elements, slack.NewRichTextSection(slack.NewRichTextSectionTextElement(note, nil)))
+	}
+	return form{text: head, blocks: []slack.Block{slack.NewRichTextBlock("", elements...)}}
+}
+
+// textForm is plain text, which every workspace takes.
+func textForm(r commands.Reply) form {
+	text := fit(plain(r), maxText/2, mrkdwn)
+	table, shown := aligned(r.Table, maxText/3)
+	for room := maxText / 4; len(mrkdwn(table)) > maxText/3; room /= 2 {
+		table, shown = aligned(r.Table, room)
+	}
+	if table != "" {
+		text += "\n" + mrkdwn(table)
+	}
+	if r.Code != "" {
+		text += "\n" + fit(r.Code, maxText/8, mrkdwn)
+	}
+	if note := leftOut(r, shown); note != "" {
+		text += "\n" + note
+	}
+	return form{text: text}
+}
+
+// plain is all of a reply above its table.
+func plain(r commands.Reply) string {
+	text := r.Title
+	if r.Verdict != nil {
+		text += "\n" + r.Verdict.String()
+	}
+	if r.Text != "" {
+		text += "\n" + r.Text
+	}
+	return commands.VisibleLines(text)
+}
+
+// summary is what a notification shows of a reply.
+func summary(r commands.Reply) string {
+	text := r.Title
+	if r.Verdict != nil {
+		text += "\n" + r.Verdict.String()
+	} else if r.Text != "" {
+		text += "\n" + r.Text
+	}
+	return fit(text, maxText/2, mrkdwn)
+}
+
+// aligned writes a table with padded columns, as many rows as fit into room
+// bytes.
+func aligned(t commands.Table, room int) (text string, rows int) {
+	if len(t.Rows) == 0 {
+		return "", 0
+	}
+	lines := append([][]string{t.Columns}, t.Rows...)
+	widths := make([]int, len(t.Columns))
+	for i, line := range lines {
+		lines[i] = make([]string, len(line))
+		for c, cell := range line {
+			lines[i][c] = shorten(commands.Visible(cell), maxPadded)
+			widths[c] = max(widths[c], utf8.RuneCountInString(lines[i][c]))
+		}
+	}
+	var b strings.Builder
+	for i, line := range lines {
+		var padded strings.Builder
+		for c, cell := range line {
+			padded.WriteString(cell + strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell)+2))
+		}
+		next := strings.TrimRight(padded.String(), " ") + "\n"
+		if b.Len()+len(next) > room {
+			return b.String(), max(i-1, 0)
+		}
+		b.WriteString(next)
+	}
+	return b.String(), len(t.Rows)
+}

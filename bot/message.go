@@ -1,0 +1,142 @@
+package bot
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"auditbot/commands"
+)
+
+// A Message is what a person wrote in Slack, as it lies in the inbox.
+type Message struct {
+	Team    string `json:"team"`
+	Channel string `json:"channel"`
+	Kind    string `json:"kind"` // "channel", "group", "im", "mpim"; "" if Slack did not say, which it does outside DMs
+	User    string `json:"user"`
+	TS      string `json:"ts"`
+	Thread  string `json:"thread,omitempty"` // TS of the thread's parent; "" outside threads
+	Text    string `json:"text"`             // as Slack sent it
+	Shared  bool   `json:"shared,omitempty"` // the channel is shared with another organisation
+
+	// Resumed says that the message waited for a sign-in, which is done.
+	Resumed bool `json:"resumed,omitempty"`
+}
+
+// ID names the message, and the command in it, for good: the events message
+// and app_mention of one message, and what Slack sends again, have the same.
+func (m Message) ID() string {
+	id := m.Team + "." + m.Channel + "." + m.TS
+	if m.Resumed {
+		id += ".resumed"
+	}
+	return id
+}
+
+// Place is the thread to answer in: the message's, or the one it starts.
+func (m Message) Place() string {
+	if m.Thread != "" {
+		return m.Thread
+	}
+	return m.TS
+}
+
+// Direct tells whether it was written to the bot alone.
+func (m Message) Direct() bool { return m.Kind == "im" }
+
+// Sent is when it was written, UTC.
+func (m Message) Sent() time.Time {
+	seconds, fraction, _ := strings.Cut(m.TS, ".")
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Now().UTC()
+	}
+	micro, _ := strconv.ParseInt((fraction + "000000")[:6], 10, 64) // 0 if there is none
+	return time.Unix(n, micro*1000).UTC()
+}
+
+// An envelope is what we read of an Events API payload.
+// https://docs.slack.dev/apis/events-api/#event-type-structure
+type envelope struct {
+	TeamID string `json:"team_id"`
+	Shared bool   `json:"is_ext_shared_channel"`
+	Event  struct {
+		Type        string          `json:"type"`
+		Subtype     string          `json:"subtype"`
+		Hidden      bool            `json:"hidden"`
+		Edited      json.RawMessage `json:"edited"`
+		BotID       string          `json:"bot_id"`
+		User        string          `json:"user"`
+		Team        string          `json:"team"`
+		UserTeam    string          `json:"user_team"`
+		SourceTeam  string          `json:"source_team"`
+		Channel     string          `json:"channel"`
+		ChannelType string          `json:"channel_type"`
+		TS          string          `json:"ts"`
+		ThreadTS    string          `json:"thread_ts"`
+		Text        string          `json:"text"`
+	} `json:"event"`
+}
+
+// readMessage reads what a person of the given team has just written. Edits
+// and the echoes of unfurled links, what bots write, joins and the like, and
+// people of other teams are not that; the error is for payloads that have
+// another shape than Slack documents.
+func readMessage(payload []byte, team string) (m Message, ok bool, err error) {
+	var e envelope
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return Message{}, false, fmt.Errorf("reading an event: %w", err)
+	}
+	v := e.Event
+	if v.Type != "message" && v.Type != "app_mention" {
+		return Message{}, false, nil
+	}
+	switch v.Subtype {
+	case "", "thread_broadcast", "file_share": // written by somebody, just now
+	default:
+		return Message{}, false, nil
+	}
+	if v.BotID != "" || v.User == "" || v.Hidden || v.TS == "" || v.Channel == "" || len(v.Edited) > 0 && string(v.Edited) != "null" {
+		return Message{}, false, nil
+	}
+	for _, of := range []string{e.TeamID, v.Team, v.UserTeam, v.SourceTeam} {
+		if of != "" && of != team {
+			return Message{}, false, nil
+		}
+	}
+	m = Message{Team: team, Channel: v.Channel, Kind: v.ChannelType, User: v.User, TS: v.TS, Text: v.Text, Shared: e.Shared}
+	if v.ThreadTS != v.TS {
+		m.Thread = v.ThreadTS
+	}
+	return m, true, nil
+}
+
+// command is the line that m asks to run. It is false for everything that is
+// not for this bot: prose, quoted lines, the commands of other bots. The error
+// is a mistake in a line that is.
+func (b *Bot) command(m Message) (line string, ok bool, err error) {
+	line, mentioned, err := typed(m.Text, b.self.user, b.Prefix)
+	name, ok := commands.Name(b.Prefix, line)
+	if !ok && (mentioned || m.Direct()) { // "@auditbot help", and "help" in a DM
+		first, _, _ := strings.Cut(strings.TrimLeftFunc(line, isBlank), " ")
+		if commands.Known(strings.ToLower(first)) {
+			line, name, ok = b.Prefix+strings.TrimLeftFunc(line, isBlank), first, true
+		}
+	}
+	if !ok || !mentioned && !m.Direct() && !commands.Addresses(name) {
+		return "", false, nil
+	}
+	return line, true, err
+}
+
+// nameOf is the command that a line calls, for the log.
+func (b *Bot) nameOf(line string) string {
+	name, _ := commands.Name(b.Prefix, line)
+	if !commands.Known(name) {
+		return "unknown"
+	}
+	return strings.TrimFunc(name, unicode.IsSpace)
+}

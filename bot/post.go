@@ -1,0 +1,198 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/slack-go/slack"
+
+	"auditbot/commands"
+)
+
+// quiet is how long a command may run before the thread shows that it does.
+const quiet = time.Second
+
+// answerEvent marks our answers, with the id of the command in the payload.
+const answerEvent = "auditbot_answer"
+
+// post puts the answer into the thread, in the best form that the workspace
+// takes. An error means that it may or may not stand there: the next try looks.
+func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
+	t.state.Step, t.state.Upload = posting, newUpload(r)
+	if err := b.save(ctx, t); err != nil {
+		return err
+	}
+	var err error
+	for i, f := range forms(r) {
+		if _, err = b.say(ctx, t.Channel, t.Place(), f, answerMark(t.id)); !tooMuch(err) {
+			break
+		}
+		t.log.Warn("Slack refused a form of the answer; the next is plainer", "form", i, "err", err)
+	}
+	if refused(err) { // whatever the form: the channel is archived, the bot was removed
+		t.log.Error("the answer cannot be posted", "err", err)
+		t.state.Upload = nil
+		b.tellApart(ctx, t, err)
+	} else if err != nil {
+		return fmt.Errorf("posting the answer: %w", err)
+	}
+	t.state.Step = posted
+	b.settleProgress(ctx, t)
+	return b.save(ctx, t)
+}
+
+// tooMuch tells whether Slack refused how something is said, and not that it
+// is said.
+func tooMuch(err error) bool {
+	return refused(err, "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long", "invalid_attachments",
+		"no_text", "markdown_text_conflict", "metadata_too_large", "invalid_arguments", "invalid_arg_name", "unsupported_block_type")
+}
+
+func answerMark(id string) slack.SlackMetadata {
+	return slack.SlackMetadata{EventType: answerEvent, EventPayload: map[string]any{"command": id}}
+}
+
+// say posts a message. Nothing in it is unfurled, and no name or address in
+// its text becomes a link.
+func (b *Bot) say(ctx context.Context, channel, thread string, f form, mark slack.SlackMetadata) (ts string, err error) {
+	options := append(f.options(), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl())
+	if thread != "" {
+		options = append(options, slack.MsgOptionTS(thread))
+	}
+	if mark.EventType != "" {
+		options = append(options, slack.MsgOptionMetadata(mark))
+	}
+	_, ts, err = b.Slack.PostMessageContext(ctx, channel, options...)
+	return ts, err
+}
+
+// options are the form as chat.postMessage and chat.update take it. Blocks are
+// sent even if there are none, since an update keeps those that it does not
+// name.
+func (f form) options() []slack.MsgOption {
+	options := []slack.MsgOption{slack.MsgOptionText(f.text, false), slack.MsgOptionParse(false)}
+	if len(f.blocks) == 0 {
+		return append(options, slack.MsgOptionDisableMarkdown())
+	}
+	return append(options, slack.MsgOptionBlocks(f.blocks...))
+}
+
+// update replaces a message of ours.
+func (b *Bot) update(ctx context.Context, channel, ts string, f form) error {
+	_, _, _, err := b.Slack.UpdateMessageContext(ctx, channel, ts, f.options()...)
+	return err
+}
+
+// answered looks whether the thread has the answer to t. It is asked only
+// where an earlier try may have posted it.
+func (b *Bot) answered(ctx context.Context, t *task) (bool, error) {
+	q := slack.GetConversationRepliesParameters{ChannelID: t.Channel, Timestamp: t.Place(), Oldest: t.TS, Limit: 200, IncludeAllMetadata: true}
+	for {
+		messages, more, next, err := b.Slack.GetConversationRepliesContext(ctx, &q)
+		if refused(err, "thread_not_found", "channel_not_found", "not_in_channel") {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("looking for the answer in the thread: %w", err)
+		}
+		for _, m := range messages {
+			if m.Metadata.EventType == answerEvent && m.Metadata.EventPayload["command"] == t.id {
+				return true, nil
+			}
+		}
+		if !more || next == "" {
+			return false, nil
+		}
+		q.Cursor = next
+	}
+}
+
+// tellApart tells the person in a direct message that the answer to their
+// command cannot be posted where they asked.
+func (b *Bot) tellApart(ctx context.Context, t *task, why error) {
+	dm, err := b.openDM(ctx, t.User)
+	if err == nil && dm != t.Channel {
+		text := fmt.Sprintf("Your command in <#%s> could not be answered there: Slack says %q. Invite me to the channel, or ask here.", t.Channel, why)
+		_, err = b.say(ctx, dm, "", section(text), slack.SlackMetadata{})
+	}
+	if err != nil {
+		t.log.Error("telling the person that their command cannot be answered", "err", err)
+	}
+}
+
+// section is a form with text of our own in Slack's markup.
+func section(text string) form {
+	block := slack.NewSectionBlock(&slack.TextBlockObject{Type: slack.MarkdownType, Text: text, Verbatim: true}, nil, nil)
+	return form{text: text, blocks: []slack.Block{block}}
+}
+
+// refuse tells somebody that they are not served, where only they see it. To
+// strangers it says nothing.
+func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) {
+	if r.tell == "" {
+		return
+	}
+	var err error
+	if t.Direct() {
+		_, err = b.say(ctx, t.Channel, t.Place(), section(r.tell), slack.SlackMetadata{})
+	} else {
+		options := section(r.tell).options()
+		if t.Thread != "" {
+			options = append(options, slack.MsgOptionTS(t.Thread))
+		}
+		_, err = b.Slack.PostEphemeralContext(ctx, t.Channel, t.User, options...)
+	}
+	if err != nil {
+		t.log.Warn("telling somebody that they are not served", "err", err)
+	}
+}
+
+// openDM is the channel of direct messages with somebody.
+func (b *Bot) openDM(ctx context.Context, user string) (string, error) {
+	channel, _, _, err := b.Slack.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{user}})
+	if err != nil {
+		return "", fmt.Errorf("opening a direct message: %w", err)
+	}
+	return channel.ID, nil
+}
+
+// showProgress makes the thread show that a command runs if it does so for
+// longer than a second. The caller must call stop when it is over.
+func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
+	over := make(chan struct{})
+	var showing sync.WaitGroup
+	showing.Go(func() {
+		select {
+		case <-over:
+			return
+		case <-time.After(quiet):
+		}
+		if t.state.Progress != "" {
+			return // of the try before
+		}
+		f := section("⏳ `" + mrkdwn(b.Prefix+b.nameOf(t.line)) + "` is running, since " + t.began.UTC().Format("15:04:05") + " UTC.")
+		ts, err := b.say(ctx, t.Channel, t.Place(), f, slack.SlackMetadata{})
+		if err != nil {
+			t.log.Warn("showing that a command runs", "err", err)
+			return
+		}
+		t.state.Progress = ts
+		if err := b.save(ctx, t); err != nil {
+			t.log.Warn("remembering the message that shows that a command runs", "err", err)
+		}
+	})
+	return func() { close(over); showing.Wait() }
+}
+
+// settleProgress makes the message that a command runs one that it did.
+func (b *Bot) settleProgress(ctx context.Context, t *task) {
+	if t.state.Progress == "" {
+		return
+	}
+	f := section(fmt.Sprintf("✓ `%s` was answered after %v.", mrkdwn(b.Prefix+b.nameOf(t.line)), time.Since(t.began).Round(time.Second)))
+	if err := b.update(ctx, t.Channel, t.state.Progress, f); err != nil {
+		t.log.Warn("settling the message that a command runs", "err", err)
+	}
+}

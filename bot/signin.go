@@ -1,0 +1,337 @@
+package bot
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slack-go/slack"
+	"golang.org/x/sync/singleflight"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/signin"
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// codes are the device codes that wait for somebody to type them: one per
+// person and instance at a time, under the key "instance/user".
+//
+// Each is in the bucket SignIns while it is polled, under "instance/user/ts", so
+// that a restart goes on with it, and the messages that wait for it are in the
+// bucket Waiting, under "instance/user/id".
+type codes struct {
+	life     context.Context // of the bot: polling outlives the command that began it
+	polling  sync.WaitGroup
+	starting singleflight.Group
+
+	mu   sync.Mutex
+	open map[string]*code
+}
+
+// A code is a device code that was sent to somebody.
+type code struct {
+	User     string    `json:"user"`
+	Instance string    `json:"instance"`
+	DM       string    `json:"dm"` // where the code was sent
+	TS       string    `json:"ts"`
+	Sent     time.Time `json:"sent"`
+	Sealed   []byte    `json:"code"` // by [signin.Code.Seal]
+
+	device   *signin.Code
+	instance commands.Instance
+	resumed  bool          // after a restart
+	over     chan struct{} // closed when it is settled
+	result   string        // what came of it, once it is
+}
+
+func (c *code) key() string { return c.Instance + "/" + c.User }
+
+// place is where the code is in the bucket. The next one of this person has
+// another.
+func (c *code) place() string { return c.key() + "/" + c.TS }
+
+// signIn sends m's author a device code for the instance, unless one is on its
+// way already, and says so in words for the thread, which do not show it.
+func (b *Bot) signIn(ctx context.Context, m Message, instance commands.Instance) (string, error) {
+	if instance.Account.Password != "" {
+		return "This instance signs in with a password that its operator has set: there is nothing for you to do.", nil
+	}
+	said, err, _ := b.codes.starting.Do(instance.Name+"/"+m.User, func() (any, error) {
+		if open := b.codes.find(instance.Name + "/" + m.User); open != nil {
+			return fmt.Sprintf("The code that I sent you in a direct message at %s UTC is still valid, until %s UTC.",
+				open.Sent.Format("15:04"), open.device.Expires.UTC().Format("15:04")), nil
+		}
+		if err := b.sendCode(ctx, m, instance); err != nil {
+			return "", err
+		}
+		return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
+	})
+	return said.(string), err
+}
+
+func (c *codes) find(key string) *code {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[key]
+}
+
+// sendCode asks for a code, sends it to the person, and begins to poll.
+func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instance) error {
+	device, err := instance.Account.Start(ctx)
+	if err != nil {
+		return err
+	}
+	n := &code{User: m.User, Instance: instance.Name, Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance}
+	n.DM, err = b.openDM(ctx, m.User)
+	if err == nil {
+		n.TS, err = b.say(ctx, n.DM, "", b.prompt(m, n), slack.SlackMetadata{})
+	}
+	if err != nil {
+		return &auditlog.Refusal{
+			Problem: "you could not be sent a direct message, and a code is shown nowhere else",
+			Advice:  "open a direct message with me and write something; if that is not possible, an admin of this workspace allows the app's Messages tab",
+			Err:     err,
+		}
+	}
+	value, err := json.Marshal(n)
+	if err == nil {
+		_, err = b.Engine.Bucket(engine.SignIns).Put(ctx, n.place(), value)
+	}
+	if err != nil {
+		return fmt.Errorf("writing down a sign-in: %w", err)
+	}
+	b.poll(n)
+	return nil
+}
+
+// prompt is the direct message with the code.
+func (b *Bot) prompt(m Message, n *code) form {
+	where := "here"
+	if !m.Direct() {
+		where = "in <#" + m.Channel + ">"
+	}
+	page := mrkdwn(n.device.URL)
+	return section(fmt.Sprintf("🔑 *Sign in to %s*, as you asked %s at %s UTC.\n\n"+
+		"1. Open <%s|%s>\n2. Enter the code `%s`\n\nThe code is valid until %s UTC.\n\n"+
+		"_I send a code only to somebody who has just asked me for one. If that was not you, do not enter it, and tell your security team: "+
+		"whoever enters it lets this bot search the audit log in their name._",
+		mrkdwn(n.instance.Tenant), where, m.Sent().Format("15:04"), page, page, mrkdwn(string(n.device.UserCode)), n.device.Expires.UTC().Format("15:04")))
+}
+
+// poll waits in the background until the person has signed in.
+func (b *Bot) poll(n *code) {
+	n.over = make(chan struct{})
+	b.codes.mu.Lock()
+	b.codes.open[n.key()] = n
+	b.codes.mu.Unlock()
+	b.codes.polling.Go(func() {
+		upn, err := n.instance.Account.Wait(b.codes.life, n.device)
+		if b.codes.life.Err() != nil {
+			return // the next start goes on with it
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.codes.life), 5*time.Minute)
+		defer cancel()
+		if err != nil && n.resumed {
+			// The token may have been stored, and the code used up, right before the restart.
+			if as, ok, lookErr := n.instance.Account.SignedIn(ctx); ok && lookErr == nil {
+				upn, err = as, nil
+			}
+		}
+		b.settleSignIn(ctx, n, upn, err)
+	})
+}
+
+// settleSignIn takes the code out of its message, and runs what waited for it
+// or says why it will not run.
+func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) {
+	b.codes.mu.Lock()
+	delete(b.codes.open, n.key()) // first: whoever is told that it is over may begin anew
+	b.codes.mu.Unlock()
+	defer close(n.over)
+	log := b.Log.With("instance", n.Instance, "user", n.User)
+	waiting := b.waiting(ctx, n.key())
+	text := ""
+	if err == nil {
+		log.Info("signed in")
+		n.result = "Signed in to " + n.instance.Tenant + " as " + upn + "."
+		text = "✅ " + mrkdwn(n.result)
+		if len(waiting) > 0 {
+			text += " What waited for this runs now."
+		}
+	} else {
+		log.Warn("sign-in failed", "err", err)
+		problem, advice := "the reason is in the log of this bot", ""
+		if refusal, ok := errors.AsType[*auditlog.Refusal](err); ok {
+			problem, advice = refusal.Problem, refusal.Advice
+		}
+		n.result = "Not signed in to " + n.instance.Tenant + ": " + problem + "."
+		text = "❌ " + mrkdwn(n.result) + "\n" + mrkdwn(commands.Sentence(advice))
+	}
+	if err := b.update(ctx, n.DM, n.TS, section(text+"\n_"+time.Now().UTC().Format("15:04")+" UTC_")); err != nil {
+		log.Error("taking a code out of its message", "err", err)
+	}
+	if err == nil {
+		b.release(ctx, n.key(), waiting)
+	} else {
+		b.dismiss(ctx, n.key(), waiting, n.result)
+	}
+	if err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()); err != nil {
+		log.Error("forgetting a sign-in that is over", "err", err)
+	}
+}
+
+// resumeSignIns goes on with the sign-ins that a restart interrupted.
+func (b *Bot) resumeSignIns(ctx context.Context) {
+	bucket := b.Engine.Bucket(engine.SignIns)
+	keys, err := bucket.Keys(ctx)
+	if err != nil {
+		b.Log.Error("looking for interrupted sign-ins", "err", err)
+		return
+	}
+	for _, key := range keys {
+		value, _, err := bucket.Get(ctx, key)
+		var n code
+		if err == nil {
+			err = json.Unmarshal(value, &n)
+		}
+		if err == nil {
+			n.device, err = signin.OpenCode(n.Sealed)
+		}
+		if err != nil {
+			b.Log.Error("resuming a sign-in", "err", err)
+			continue
+		}
+		for _, instance := range b.Instances(n.User) {
+			if instance.Name == n.Instance {
+				n.instance, n.resumed = instance, true
+				b.poll(&n)
+			}
+		}
+	}
+}
+
+// checkFor is how long auth-complete waits for a sign-in that is being done
+// right now: somewhat more than the time between two polls.
+const checkFor = 8 * time.Second
+
+// checkSignIn says how m's author's sign-in is going.
+func (b *Bot) checkSignIn(ctx context.Context, m Message, instance commands.Instance) (string, error) {
+	if open := b.codes.find(instance.Name + "/" + m.User); open != nil {
+		select {
+		case <-open.over:
+			return open.result, nil
+		case <-time.After(checkFor):
+		case <-ctx.Done():
+		}
+		return fmt.Sprintf("Not done yet. The code that I sent you in a direct message at %s UTC is valid until %s UTC; I go on by myself once you have entered it.",
+			open.Sent.Format("15:04"), open.device.Expires.UTC().Format("15:04")), nil
+	}
+	upn, ok, err := instance.Account.SignedIn(ctx)
+	if err != nil {
+		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
+	}
+	if !ok {
+		return "You are not signed in, and no sign-in is under way: " + b.Prefix + "o365-auditlog-auth-start begins one.", nil
+	}
+	return "Signed in as " + upn + ".", nil
+}
+
+// waitForSignIn lets the command in t wait for its author to sign in.
+func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
+	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })
+	if i < 0 || t.Resumed { // it has waited once: do not let it go round in circles
+		return commands.Reply{}, &auditlog.Refusal{
+			Problem: "the sign-in did not last",
+			Advice:  "type the command again to sign in again",
+			Err:     need,
+		}
+	}
+	instance := b.Instances(t.User)[i]
+	waiting := t.Message
+	waiting.Resumed = true
+	value, err := json.Marshal(waiting)
+	key := instance.Name + "/" + t.User
+	if err == nil {
+		_, err = b.Engine.Bucket(engine.Waiting).Put(ctx, key+"/"+t.id, value)
+	}
+	if err != nil {
+		return commands.Reply{}, fmt.Errorf("letting a command wait: %w", err)
+	}
+	if upn, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
+		b.release(ctx, key, b.waiting(ctx, key))
+		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
+	}
+	said, err := b.signIn(ctx, t.Message, instance)
+	if err != nil {
+		_ = b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id) // it is answered with the error; what stays is gone in a day
+		return commands.Reply{}, err
+	}
+	return commands.Reply{
+		Title: "🔑 Sign in to " + instance.Tenant + " first",
+		Text:  said + " This command runs by itself as soon as you have signed in.",
+	}, nil
+}
+
+// release puts what waited under key into the inbox.
+func (b *Bot) release(ctx context.Context, key string, waiting []Message) {
+	for _, m := range waiting {
+		if err := b.enqueue(ctx, m); err != nil {
+			b.Log.Error("running a command that waited", "err", err)
+			continue
+		}
+		b.forget(ctx, key, m)
+	}
+}
+
+// dismiss says in the threads of what waited under key that it will not run.
+func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why string) {
+	for _, m := range waiting {
+		f := section("❌ " + mrkdwn(why) + " The command that waited does not run; to try again, type it again.")
+		if _, err := b.say(ctx, m.Channel, m.Place(), f, slack.SlackMetadata{}); err != nil {
+			b.Log.Error("saying that a command does not run", "err", err)
+		}
+		b.forget(ctx, key, m)
+	}
+}
+
+func (b *Bot) forget(ctx context.Context, key string, m Message) {
+	m.Resumed = false
+	if err := b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+m.ID()); err != nil {
+		b.Log.Error("forgetting a command that waited", "err", err)
+	}
+}
+
+// waiting are the messages that wait under key, in the order in which they
+// were written.
+func (b *Bot) waiting(ctx context.Context, key string) []Message {
+	bucket := b.Engine.Bucket(engine.Waiting)
+	keys, err := bucket.Keys(ctx)
+	if err != nil {
+		b.Log.Error("looking for commands that wait", "err", err)
+	}
+	var found []Message
+	for _, k := range keys {
+		if !strings.HasPrefix(k, key+"/") {
+			continue
+		}
+		value, _, err := bucket.Get(ctx, k)
+		var m Message
+		if err == nil {
+			err = json.Unmarshal(value, &m)
+		}
+		if err != nil {
+			b.Log.Error("reading a command that waits", "err", err)
+			continue
+		}
+		found = append(found, m)
+	}
+	slices.SortFunc(found, func(a, b Message) int { return cmp.Compare(a.TS, b.TS) })
+	return found
+}

@@ -1,0 +1,380 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/tenantsim"
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+type execCommand struct {
+	Config  string   `default:"auditbot.yml" help:"The settings file." placeholder:"FILE"`
+	Demo    bool     `help:"Ask a simulated tenant; needs no settings and no sign-in."`
+	Records string   `help:"With --demo: load these AuditData records (NDJSON) instead of contoso's." placeholder:"FILE" type:"existingfile"`
+	JSON    bool     `name:"json" help:"Print the context as JSON, and the verdict as one line on standard error."`
+	Out     string   `help:"Write attachments into this folder." placeholder:"DIR" type:"path"`
+	Command []string `arg:"" help:"The command in quotes; or - to read one per line from standard input."`
+}
+
+// Run answers one command, or one per line.
+func (c execCommand) Run(p *program) error {
+	if len(c.Command) != 1 {
+		return &commands.Mistake{Problem: `put the whole command into single quotes: auditbot exec '!o365-auditlog-search start_date="3 days"'`}
+	}
+	if c.Records != "" && !c.Demo {
+		return &commands.Mistake{Problem: "--records goes with --demo only: a real tenant has its own"}
+	}
+	t, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if c.Command[0] == "-" {
+		return t.readLines(p.stdin)
+	}
+	return t.exit(t.one(p.ctx, c.Command[0]))
+}
+
+// A terminal answers commands without Slack.
+type terminal struct {
+	*program
+	log     *slog.Logger
+	prefix  string
+	tenants []*tenant
+	person  string // "local:ada"
+	json    bool
+	lines   bool   // one JSON object per command
+	out     string // "" means that attachments are not kept
+	scratch string // a folder that is deleted at the end
+	closers []func()
+}
+
+func (t *terminal) close() {
+	for i := len(t.closers) - 1; i >= 0; i-- {
+		t.closers[i]()
+	}
+}
+
+// open puts together what answers commands: the configured instances, or the
+// simulated tenant with somebody signed in.
+func (c execCommand) open(p *program) (t *terminal, err error) {
+	t = &terminal{program: p, json: c.JSON, out: c.Out, lines: c.JSON && c.Command[0] == "-", person: "local:" + localUser()}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.scratch, err = os.MkdirTemp("", "auditbot-exec-"); err != nil {
+		return t, fmt.Errorf("making a folder for results: %w", err)
+	}
+	t.closers = append(t.closers, func() { os.RemoveAll(t.scratch) })
+	if c.Out != "" {
+		if err := os.MkdirAll(c.Out, 0o700); err != nil {
+			return t, fmt.Errorf("making the folder for attachments: %w", err)
+		}
+	}
+	t.log = slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	if c.Demo {
+		return t, c.openDemo(t)
+	}
+	s, err := loadSettings(c.Config, p.getenv)
+	if err != nil {
+		return t, err
+	}
+	key, err := engineKey(p.getenv)
+	if err != nil {
+		return t, err
+	}
+	return t, t.connect(s, key)
+}
+
+func (c execCommand) openDemo(t *terminal) error {
+	sim, err := demoTenant(c.Records)
+	if err != nil {
+		return err
+	}
+	if err := sim.Start(); err != nil {
+		return err
+	}
+	t.closers = append(t.closers, sim.Close)
+	if err := t.connect(demoInstance(sim, filepath.Join(t.scratch, "data")), madeUpKey()); err != nil {
+		return err
+	}
+	ada := t.tenants[0].as(t.person).Account
+	ada.Expect = "ada@contoso.com"
+	return ada.SignIn(t.ctx, tenantsim.ContosoPassword)
+}
+
+func (t *terminal) connect(s settings, key []byte) error {
+	e, err := engine.Open(t.ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, Log: t.log})
+	if err != nil {
+		return err
+	}
+	t.closers = append(t.closers, func() { e.Close() })
+	t.prefix = s.Slack.Prefix
+	t.tenants, err = newTenants(s, t.getenv, e)
+	return err
+}
+
+func localUser() string {
+	u, err := user.Current()
+	if err != nil {
+		return cmp.Or(os.Getenv("USER"), "unknown")
+	}
+	return u.Username
+}
+
+// An outcome is what came of one command, as a line of --json shows it.
+type outcome struct {
+	Command string            `json:"command"`
+	Status  string            `json:"status"` // "answered", "mistake", "failure"
+	Error   string            `json:"error"`
+	Context json.RawMessage   `json:"context"` // null where the command adds nothing
+	Verdict *auditlog.Verdict `json:"verdict"` // null where nothing was searched
+	Files   []string          `json:"files"`   // paths of the attachments
+
+	reply  commands.Reply
+	status int
+}
+
+// readLines answers one command per line.
+func (t *terminal) readLines(r io.Reader) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	worst := answered
+	for lines.Scan() && t.ctx.Err() == nil {
+		if strings.TrimSpace(lines.Text()) == "" {
+			continue
+		}
+		status := answered
+		if told, ok := errors.AsType[*toldError](t.exit(t.one(t.ctx, lines.Text()))); ok {
+			status = told.status
+		}
+		worst = worse(worst, status)
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading commands: %w", err)
+	}
+	if worst != answered {
+		return &toldError{worst}
+	}
+	return nil
+}
+
+// worse is the worse of two exit statuses: a failure of ours is worse than a
+// mistake.
+func worse(a, b int) int {
+	if a == ourFailure || b == ourFailure {
+		return ourFailure
+	}
+	return max(a, b)
+}
+
+// one answers a line. If it needs a sign-in, the person signs in and it is
+// answered then.
+func (t *terminal) one(ctx context.Context, line string) outcome {
+	o := outcome{Command: line, Status: "answered", Files: []string{}}
+	env := t.env(&o)
+	reply, err := commands.Run(ctx, env, line)
+	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
+		if err = t.signIn(ctx, env, need.Instance); err == nil {
+			reply, err = commands.Run(ctx, env, line)
+		}
+	}
+	o.reply = reply
+	if err == nil {
+		err = o.read(ctx)
+	}
+	if err != nil {
+		o.fail(t.log, err)
+	}
+	return o
+}
+
+// read brings the context and the verdict of the reply into the outcome.
+func (o *outcome) read(ctx context.Context) error {
+	o.Verdict = o.reply.Verdict
+	if o.reply.Context == nil {
+		return nil
+	}
+	content, err := o.reply.Context.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if o.Context, err = io.ReadAll(content); err != nil {
+		return fmt.Errorf("reading the context: %w", err)
+	}
+	return nil
+}
+
+func (o *outcome) fail(log *slog.Logger, err error) {
+	o.Status, o.status = "failure", ourFailure
+	id := ""
+	if commands.IsMistake(err) {
+		o.Status, o.status = "mistake", userMistake
+	} else {
+		id = rand.Text()[:8]
+		log.Error("failed", "id", id, "err", err)
+	}
+	o.reply = commands.Explain(err, id)
+	o.Error = strings.TrimSpace(o.reply.Title + "\n" + o.reply.Text)
+}
+
+func (t *terminal) signIn(ctx context.Context, env commands.Env, name string) error {
+	for _, i := range env.Instances {
+		if i.Name == name {
+			_, err := i.SignIn(ctx)
+			return err
+		}
+	}
+	return fmt.Errorf("signing in: there is no instance %q", name)
+}
+
+// env is what a command has to work with here. Its files are noted in o.
+func (t *terminal) env(o *outcome) commands.Env {
+	env := commands.Env{Prefix: t.prefix, Now: time.Now(), Instances: instancesAs(t.tenants, t.person)}
+	for i := range env.Instances {
+		instance := env.Instances[i]
+		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return t.showCode(ctx, instance) }
+		env.Instances[i].Check = func(ctx context.Context) (string, error) { return checkSignIn(ctx, t.prefix, instance) }
+	}
+	env.Keep = func(_ context.Context, name string, write func(commands.FileWriter) error) (commands.File, error) {
+		return t.keep(o, name, write)
+	}
+	return env
+}
+
+// showCode shows a device code on standard error and waits for the person.
+func (t *terminal) showCode(ctx context.Context, instance commands.Instance) (string, error) {
+	if instance.Account.Password != "" {
+		return "this instance signs in with a password; there is nothing to do", nil
+	}
+	code, err := instance.Account.Start(ctx)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(t.stderr, "Sign in to %s: open %s and enter the code %s (valid until %s UTC).\nDo not enter it if you did not just start this yourself. Waiting ...\n",
+		commands.Visible(instance.Tenant), commands.Visible(code.URL), commands.Visible(string(code.UserCode)), code.Expires.UTC().Format("15:04"))
+	upn, err := instance.Account.Wait(ctx, code)
+	if err != nil {
+		return "", err
+	}
+	return "signed in as " + upn, nil
+}
+
+func checkSignIn(ctx context.Context, prefix string, instance commands.Instance) (string, error) {
+	upn, ok, err := instance.Account.SignedIn(ctx)
+	if err != nil {
+		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
+	}
+	if !ok {
+		return "not signed in: " + prefix + "o365-auditlog-auth-start signs in", nil
+	}
+	return "signed in as " + upn, nil
+}
+
+// keep writes a file into the folder for attachments, or where it is read once
+// and deleted.
+func (t *terminal) keep(o *outcome, name string, write func(commands.FileWriter) error) (commands.File, error) {
+	dir := cmp.Or(t.out, t.scratch)
+	f, err := createNew(dir, name)
+	if err != nil {
+		return commands.File{}, fmt.Errorf("writing an attachment: %w", err)
+	}
+	buffered := bufio.NewWriterSize(f, 1<<16)
+	err = write(buffered)
+	err = errors.Join(err, buffered.Flush())
+	size, statErr := f.Seek(0, io.SeekEnd)
+	if err := errors.Join(err, statErr, f.Close()); err != nil {
+		return commands.File{}, errors.Join(err, os.Remove(f.Name()))
+	}
+	if t.out != "" {
+		o.Files = append(o.Files, f.Name())
+	}
+	open := func(context.Context) (io.ReadCloser, error) { return os.Open(f.Name()) }
+	return commands.File{Name: filepath.Base(f.Name()), Type: "json", Size: size, Open: open}, nil
+}
+
+// createNew creates a file that was not there; a number goes into its name if
+// it was.
+func createNew(dir, name string) (*os.File, error) {
+	base, extension := strings.TrimSuffix(name, filepath.Ext(name)), filepath.Ext(name)
+	for n := 2; ; n++ {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+		name = fmt.Sprintf("%s-%d%s", base, n, extension)
+	}
+}
+
+// exit shows an outcome, and returns its exit status as an error.
+func (t *terminal) exit(o outcome) error {
+	if err := t.show(o); err != nil {
+		return err
+	}
+	if o.status != answered {
+		return &toldError{o.status}
+	}
+	return nil
+}
+
+func (t *terminal) show(o outcome) error {
+	switch {
+	case t.lines:
+		return writeJSON(t.stdout, o)
+	case o.status != answered:
+		_, err := fmt.Fprintln(t.stderr, commands.VisibleLines(o.Error))
+		return err
+	case !t.json:
+		_, err := io.WriteString(t.stdout, markdown(o.reply))
+		return errors.Join(err, t.keepVerdict(o))
+	}
+	if o.Verdict != nil {
+		if err := writeJSON(t.stderr, o.Verdict); err != nil {
+			return err
+		}
+	}
+	if o.Context == nil {
+		o.Context = json.RawMessage("{}\n")
+	}
+	_, err := t.stdout.Write(o.Context)
+	return errors.Join(err, t.keepVerdict(o))
+}
+
+// keepVerdict writes verdict.json beside the attachments.
+func (t *terminal) keepVerdict(o outcome) error {
+	if t.out == "" || o.Verdict == nil {
+		return nil
+	}
+	f, err := os.Create(filepath.Join(t.out, "verdict.json"))
+	if err != nil {
+		return fmt.Errorf("writing the verdict: %w", err)
+	}
+	return errors.Join(writeJSON(f, o.Verdict), f.Close())
+}
+
+// writeJSON writes v on one line, with the bytes of records as they are but
+// for blanks between them.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,394 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"auditbot/auditlog/tenantsim"
+	"auditbot/bot"
+	"auditbot/bot/slacksim"
+)
+
+var update = flag.Bool("update", false, "rewrite what scripts expect")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"auditbot": main})
+}
+
+// TestScripts plays the scripts in testdata/script: what people type, in Slack
+// and on a terminal, and what they get. Everything goes over the wire, to a
+// simulated workspace and a simulated tenant.
+func TestScripts(t *testing.T) {
+	samples, err := filepath.Abs("../../../shared/data/samples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Condition: func(name string) (bool, error) {
+			if name == "samples" {
+				_, err := os.Stat(samples)
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("SAMPLES", samples)
+			e.Setenv("HOME", e.WorkDir)
+			e.Values[stageKey{}] = &stage{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"tenant": func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).startTenant(ts, args) },
+			"bot":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).bot(ts, args) },
+			"say":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).say(ts, neg, args) },
+			"await":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).await(ts, args) },
+			"file":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).file(ts) },
+			"code":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).code(ts, args) },
+			"slack":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).slackFault(ts, args) },
+		},
+	})
+}
+
+type stageKey struct{}
+
+// A stage is what a script plays on.
+type stage struct {
+	tenant *tenantsim.Server
+	slack  *slacksim.Server
+	stop   func() int // the bot; returns its exit status
+	log    *lockedBuffer
+	shown  map[string]bool // messages that the script has seen, as they were
+}
+
+func stageOf(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// startTenant is "tenant [FILE...]": a simulated tenant with the records in
+// the files, or contoso's; "tenant down" ends it.
+func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
+	if slices.Equal(args, []string{"down"}) {
+		s.tenant.Close()
+		return
+	}
+	s.tenant = &tenantsim.Server{Interval: time.Second}
+	if len(args) > 0 {
+		var all strings.Builder
+		for _, name := range args {
+			all.WriteString(strings.TrimSpace(ts.ReadFile(name)) + "\n")
+		}
+		records, err := tenantsim.LoadNDJSON(strings.NewReader(all.String()))
+		ts.Check(err)
+		s.tenant.Tenant.Records = records
+	}
+	ts.Check(s.tenant.Start())
+	ts.Defer(s.tenant.Close)
+	ts.Setenv("TENANT", s.tenant.URL)
+}
+
+const botSettings = `
+access:
+  channels: [C0INCIDENTS, G0INSIDER]
+  analysts: {users: [U0ADA], groups: [S0LEADS]}
+instances:
+  - name: contoso
+    tenant: contoso.onmicrosoft.com
+    login_url: %[1]s
+    exchange_url: %[1]s
+`
+
+// bot is "bot start" and "bot stop": auditbot run, on the settings in
+// auditbot.yml or, if there are none, the usual ones.
+func (s *stage) bot(ts *testscript.TestScript, args []string) {
+	if slices.Equal(args, []string{"stop"}) {
+		if status := s.stop(); status != 0 {
+			ts.Fatalf("auditbot run ended with %d", status)
+		}
+		return
+	}
+	if s.slack == nil {
+		s.slack = &slacksim.Server{Workspace: slacksim.Demo(), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
+		s.slack.Workspace.Manifest = []byte(bot.Manifest())
+		ts.Check(s.slack.Start())
+		ts.Defer(s.slack.Close)
+		s.see(s.slack.History("C0INCIDENTS"))
+	}
+	path := ts.MkAbs("auditbot.yml")
+	if _, err := os.Stat(path); err != nil {
+		ts.Check(os.WriteFile(path, fmt.Appendf(nil, botSettings+"engine: {data_dir: %[2]q}\n", s.tenant.URL, ts.MkAbs("data")), 0o666))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	s.log = new(lockedBuffer)
+	p := &program{ctx: ctx, getenv: s.getenv(ts), stdin: strings.NewReader(""), stdout: s.log, stderr: s.log}
+	go func() { ended <- p.run([]string{"run", "--config", path}) }()
+	s.stop = sync.OnceValue(func() int { cancel(); return <-ended })
+	ts.Defer(func() {
+		s.stop()
+		ts.Logf("the bot's log:\n%s", s.log)
+		if strings.Contains(s.log.String(), "panic") {
+			ts.Logf("PANIC in the bot")
+		}
+	})
+	s.waitConnected(ts, ended)
+}
+
+func (s *stage) waitConnected(ts *testscript.TestScript, ended chan int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	connected := make(chan error, 1)
+	go func() { connected <- s.slack.WaitConnected(ctx) }()
+	select {
+	case err := <-connected:
+		ts.Check(err)
+	case status := <-ended:
+		ended <- status
+		ts.Fatalf("auditbot run ended with %d:\n%s", status, s.log)
+	}
+}
+
+// getenv has the secrets of the bot; the script's own variables come first.
+func (s *stage) getenv(ts *testscript.TestScript) func(string) string {
+	known := map[string]string{
+		"SLACK_API_URL":   s.slack.APIURL(),
+		"SLACK_BOT_TOKEN": s.slack.BotToken(),
+		"SLACK_APP_TOKEN": s.slack.AppToken(),
+		"AUDITBOT_KEY":    "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+	}
+	for _, name := range []string{"AUDITBOT_KEY", "AUDITBOT_PASSWORD_CONTOSO"} {
+		if v := ts.Getenv(name); v != "" {
+			known[name] = v
+		}
+	}
+	return func(name string) string { return known[name] }
+}
+
+var people = map[string]string{"ada": "U0ADA", "grace": "U0GRACE", "mallory": "U0MALLORY", "gus": "U0GUS", "frida": "U0FRIDA"}
+
+// say is "say USER [-in CHANNEL] TEXT": somebody types in the incident thread,
+// or in a channel, or with "-in dm" to the bot. Standard output is what the bot
+// said then, up to its answer; with "! say" it is to say nothing, which shows
+// in that the next output begins with the next answer.
+func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || people[args[0]] == "" {
+		ts.Fatalf("usage: say USER [-in CHANNEL] TEXT")
+	}
+	user, channel, thread, text := people[args[0]], "C0INCIDENTS", s.slack.History("C0INCIDENTS")[0].TS, args[len(args)-1]
+	if args[1] == "-in" {
+		channel, thread = args[2], ""
+		if channel == "dm" {
+			channel = s.slack.OpenDM(user)
+		}
+	}
+	said, err := s.slack.Say(user, channel, thread, text)
+	ts.Check(err)
+	if neg {
+		return
+	}
+	s.show(ts, func(m slacksim.Message) bool {
+		return strings.Contains(string(m.Metadata), "."+said.TS+`"`) || m.EphemeralTo == user
+	})
+}
+
+// await is "await TEXT": the bot says this. Standard output is what it said up
+// to there.
+func (s *stage) await(ts *testscript.TestScript, args []string) {
+	s.show(ts, func(m slacksim.Message) bool { return strings.Contains(s.drawn(m), args[0]) })
+}
+
+// show waits for a message that is ok and prints all new ones up to it.
+func (s *stage) show(ts *testscript.TestScript, ok func(slacksim.Message) bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	events := s.slack.Watch(ctx)
+	for {
+		if fresh, found := s.fresh(ok); found {
+			s.see(fresh)
+			for _, m := range fresh {
+				fmt.Fprint(ts.Stdout(), s.drawn(m))
+			}
+			return
+		}
+		select {
+		case <-events:
+		case <-ctx.Done():
+			ts.Fatalf("the bot did not say it in time; its log:\n%s", s.log)
+		}
+	}
+}
+
+// fresh are the bot's messages that the script has not seen, up to the first
+// that is ok.
+func (s *stage) fresh(ok func(slacksim.Message) bool) (all []slacksim.Message, found bool) {
+	var messages []slacksim.Message
+	for _, c := range s.slack.Channels() {
+		messages = append(messages, s.slack.History(c.ID)...)
+	}
+	slices.SortStableFunc(messages, func(a, b slacksim.Message) int { return strings.Compare(a.TS, b.TS) })
+	for _, m := range messages {
+		if m.BotID == "" || m.Deleted || s.shown[s.drawn(m)+m.TS] || len(m.Files) > 0 {
+			continue
+		}
+		all = append(all, m)
+		if ok(m) {
+			return all, true
+		}
+	}
+	return nil, false
+}
+
+func (s *stage) see(messages []slacksim.Message) {
+	if s.shown == nil {
+		s.shown = map[string]bool{}
+	}
+	for _, m := range messages {
+		s.shown[s.drawn(m)+m.TS] = true
+	}
+}
+
+var (
+	clock   = regexp.MustCompile(`(^|[^:;\d])\d\d(:|&#58;)\d\d UTC`)
+	kept    = regexp.MustCompile(`before \d{4}-\d\d-\d\d may`) // 180 days ago
+	codeRun = regexp.MustCompile("code `([A-Z0-9]+)`")
+	logID   = regexp.MustCompile(`under [A-Z2-7]{8}\b`)
+	local   = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+)
+
+// drawn is a message as the script compares it: where it stands and its
+// blocks' text, with what differs between runs made equal.
+func (s *stage) drawn(m slacksim.Message) string {
+	text := m.Text
+	if shown := blockText(m.Blocks); shown != "" {
+		text = shown
+	}
+	text = clock.ReplaceAllString(text, "${1}HH:MM UTC")
+	text = kept.ReplaceAllString(text, "before DATE may")
+	text = codeRun.ReplaceAllString(text, "code `CODE`")
+	text = logID.ReplaceAllString(text, "under LOGID")
+	text = local.ReplaceAllString(text, "127.0.0.1:PORT")
+	where := m.Channel
+	for _, c := range s.slack.Channels() {
+		if c.ID != m.Channel {
+			continue
+		}
+		if where = "#" + c.Name; c.Kind == "im" {
+			where = "DM to " + strings.Join(slices.DeleteFunc(slices.Clone(c.Members), func(u string) bool { return u == s.slack.BotUser() }), "")
+		}
+	}
+	if m.ThreadTS != "" {
+		where += ", thread"
+	}
+	if m.EphemeralTo != "" {
+		where += ", only to " + m.EphemeralTo
+	}
+	return "[" + where + "]\n" + strings.TrimSpace(text) + "\n\n"
+}
+
+// blockText is the text in blocks, in their order.
+func blockText(blocks json.RawMessage) string {
+	var tree any
+	if json.Unmarshal(blocks, &tree) != nil {
+		return ""
+	}
+	var parts []string
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			if text, ok := v["text"].(string); ok {
+				parts = append(parts, text)
+				return
+			}
+			walk(v["text"])
+			walk(v["elements"])
+		}
+	}
+	walk(tree)
+	return strings.Join(parts, "\n")
+}
+
+// file waits for the file that belongs to the last answer, writes it into the
+// script's folder under its name, and prints its name and where it stands.
+func (s *stage) file(ts *testscript.TestScript) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	m, err := s.slack.Wait(ctx, "C0INCIDENTS", func(m slacksim.Message) bool {
+		return m.BotID != "" && len(m.Files) > 0 && !s.shown[m.TS]
+	})
+	if err != nil {
+		ts.Fatalf("no file came; the bot's log:\n%s", s.log)
+	}
+	s.shown[m.TS] = true
+	for _, f := range m.Files {
+		ts.Check(os.WriteFile(ts.MkAbs(f.Name), f.Content, 0o666))
+		where := "outside the thread"
+		if m.ThreadTS == s.slack.History("C0INCIDENTS")[0].TS {
+			where = "in the thread"
+		}
+		fmt.Fprintf(ts.Stdout(), "%s %s\n", f.Name, where)
+	}
+}
+
+// code is "code approve|deny|expire UPN": somebody does so with the code that
+// was sent last, on Microsoft's page. Standard output is empty.
+func (s *stage) code(ts *testscript.TestScript, args []string) {
+	codes := s.tenant.UserCodes()
+	if len(codes) == 0 {
+		ts.Fatalf("there is no code")
+	}
+	last := codes[len(codes)-1]
+	switch args[0] {
+	case "approve":
+		ts.Check(s.tenant.Approve(last, args[1]))
+	case "deny":
+		ts.Check(s.tenant.Deny(last))
+	case "expire":
+		ts.Check(s.tenant.Expire(last))
+	}
+}
+
+// slackFault is "slack refuse TYPE..." for blocks that the workspace does not
+// take, and "slack fail METHOD ERROR" for one request.
+func (s *stage) slackFault(ts *testscript.TestScript, args []string) {
+	switch args[0] {
+	case "refuse":
+		s.slack.Refuse(args[1:]...)
+	case "fail":
+		s.slack.Fail(slacksim.APIError(args[1], args[2]))
+	}
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"auditbot/auditlog"
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// settings are the keys of auditbot.yml. Each is documented in README.md.
+type settings struct {
+	Slack     slackSettings      `yaml:"slack"`
+	Access    accessSettings     `yaml:"access"`
+	Instances []instanceSettings `yaml:"instances"`
+	Engine    engineSettings     `yaml:"engine"`
+	Log       logSettings        `yaml:"log"`
+}
+
+type slackSettings struct {
+	APIURL string `yaml:"api_url"`
+	Prefix string `yaml:"prefix"`
+}
+
+type accessSettings struct {
+	Channels []string       `yaml:"channels"`
+	Analysts peopleSettings `yaml:"analysts"`
+	Admins   adminSettings  `yaml:"admins"`
+	Everyone bool           `yaml:"everyone"`
+}
+
+type peopleSettings struct {
+	Users  []string `yaml:"users"`
+	Groups []string `yaml:"groups"`
+}
+
+type adminSettings struct {
+	Users []string `yaml:"users"`
+}
+
+type instanceSettings struct {
+	Name        string            `yaml:"name"`
+	Tenant      string            `yaml:"tenant"`
+	LoginURL    string            `yaml:"login_url"`
+	ExchangeURL string            `yaml:"exchange_url"`
+	Auth        string            `yaml:"auth"`
+	UPN         string            `yaml:"upn"`
+	Accounts    map[string]string `yaml:"accounts"`
+	ClientID    string            `yaml:"client_id"`
+	Insecure    bool              `yaml:"insecure"`
+}
+
+type engineSettings struct {
+	DataDir string `yaml:"data_dir"`
+}
+
+type logSettings struct {
+	Level string `yaml:"level"`
+}
+
+// exchangeShellApp is Microsoft's own application behind Connect-ExchangeOnline
+// -Device. It is present in every tenant.
+const exchangeShellApp = "fb78d390-0c51-40cd-8e17-fdbfab77341b"
+
+// The ways to sign in.
+const (
+	authDeviceCode = "device_code"
+	authPassword   = "password"
+)
+
+func defaultSettings() settings {
+	return settings{
+		Slack:  slackSettings{APIURL: "https://slack.com/api/", Prefix: "!"},
+		Engine: engineSettings{DataDir: "./data"},
+		Log:    logSettings{Level: "info"},
+	}
+}
+
+func (i *instanceSettings) setDefaults() {
+	set := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	set(&i.LoginURL, "https://login.microsoftonline.com")
+	set(&i.ExchangeURL, "https://outlook.office365.com")
+	set(&i.Auth, authDeviceCode)
+	set(&i.ClientID, exchangeShellApp)
+}
+
+// loadSettings reads a settings file. Its mistakes are a [*commands.Mistake].
+func loadSettings(path string, getenv func(string) string) (settings, error) {
+	s := defaultSettings()
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, &commands.Mistake{Problem: fmt.Sprintf("there is no settings file %s: README.md shows one to begin with; auditbot demo needs none", path)}
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading settings: %w", err)
+	}
+	wrong := func(err error) (settings, error) {
+		return s, &commands.Mistake{Problem: fmt.Sprintf("%s: %v", path, err)}
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return wrong(err)
+	}
+	if len(root.Content) > 0 {
+		if err := checkKeys(root.Content[0], reflect.TypeOf(s), ""); err != nil {
+			return wrong(err)
+		}
+		decoder := yaml.NewDecoder(bytes.NewReader(text))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&s); err != nil {
+			return wrong(err)
+		}
+	}
+	if override := getenv("SLACK_API_URL"); override != "" {
+		s.Slack.APIURL = override
+	}
+	for i := range s.Instances {
+		s.Instances[i].setDefaults()
+	}
+	if err := s.check(); err != nil {
+		return wrong(err)
+	}
+	return s, nil
+}
+
+// checkKeys refuses a key that t does not have, and names the nearest one that
+// it has.
+func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
+	if n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice {
+		for _, item := range n.Content {
+			if err := checkKeys(item, t.Elem(), path); err != nil {
+				return err
+			}
+		}
+	}
+	if n.Kind != yaml.MappingNode || t.Kind() != reflect.Struct {
+		return nil
+	}
+	known := map[string]reflect.Type{}
+	var names []string
+	for f := range t.Fields() {
+		name := f.Tag.Get("yaml")
+		known[name], names = f.Type, append(names, name)
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		under, ok := known[key.Value]
+		if ok {
+			if err := checkKeys(n.Content[i+1], under, path+key.Value+"."); err != nil {
+				return err
+			}
+			continue
+		}
+		hint := "keys here are " + strings.Join(names, ", ")
+		if near := commands.Nearest(key.Value, names); near != "" {
+			hint = "did you mean " + path + near + "?"
+		}
+		return fmt.Errorf("line %d: there is no key %s; %s", key.Line, path+key.Value, hint)
+	}
+	return nil
+}
+
+var instanceName = regexp.MustCompile(`^[a-z0-9_]+$`)
+
+func (s settings) check() error {
+	if err := checkURL("slack.api_url", s.Slack.APIURL); err != nil {
+		return err
+	}
+	if !strings.HasSuffix(s.Slack.APIURL, "/") {
+		return fmt.Errorf("slack.api_url: %s must end with a slash", s.Slack.APIURL)
+	}
+	if s.Slack.Prefix == "" || strings.ContainsAny(s.Slack.Prefix, " \t/<>&@#`\"'") {
+		return fmt.Errorf("slack.prefix: %q cannot begin a command; the usual one is \"!\"", s.Slack.Prefix)
+	}
+	if _, err := s.Log.level(); err != nil {
+		return err
+	}
+	if len(s.Instances) == 0 {
+		return errors.New("instances: there must be one at least, with name and tenant")
+	}
+	var seen []string
+	for _, i := range s.Instances {
+		if slices.Contains(seen, i.Name) {
+			return fmt.Errorf("instances: %q is there twice", i.Name)
+		}
+		seen = append(seen, i.Name)
+		if err := i.check(); err != nil {
+			return fmt.Errorf("instance %q: %w", i.Name, err)
+		}
+	}
+	return nil
+}
+
+func (i instanceSettings) check() error {
+	switch {
+	case !instanceName.MatchString(i.Name):
+		return errors.New("name must consist of a-z, 0-9 and _")
+	case i.Tenant == "":
+		return errors.New("tenant is missing: the organisation's domain (contoso.onmicrosoft.com) or GUID")
+	case slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(i.Tenant)) || strings.ContainsAny(i.Tenant, "/?# "):
+		return fmt.Errorf("tenant: %q is not one organisation's domain or GUID", i.Tenant)
+	case i.Auth != authDeviceCode && i.Auth != authPassword:
+		return fmt.Errorf("auth: %q is not one of device_code, password", i.Auth)
+	case i.Auth == authPassword && i.UPN == "":
+		return errors.New("upn is missing: auth: password signs in as one account")
+	case i.Auth == authDeviceCode && i.UPN != "":
+		return errors.New("upn is for auth: password; with device_code each analyst signs in as themselves (accounts: maps Slack users to accounts)")
+	}
+	return errors.Join(checkURL("login_url", i.LoginURL), checkURL("exchange_url", i.ExchangeURL))
+}
+
+// checkURL refuses addresses that secrets must not be sent to: plain http, but
+// for this machine.
+func checkURL(key, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil {
+		return fmt.Errorf("%s: %q is not a URL", key, text)
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	loopback := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
+		return fmt.Errorf("%s: %s must begin with https://", key, u.Redacted())
+	}
+	return nil
+}
+
+func (l logSettings) level() (slog.Level, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return level, fmt.Errorf("log.level: %q is not one of debug, info, warn, error", l.Level)
+	}
+	return level, nil
+}
+
+// secret reads a secret from the environment: from the variable with this
+// name, or from the file that NAME_FILE names. It is "" if neither is set.
+func secret(getenv func(string) string, name string) (auditlog.Secret, error) {
+	value, file := getenv(name), getenv(name+"_FILE")
+	switch {
+	case value != "" && file != "":
+		return "", &commands.Mistake{Problem: fmt.Sprintf("both %[1]s and %[1]s_FILE are set: unset one", name)}
+	case file == "":
+		return auditlog.Secret(value), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the secret that %s_FILE names: %w", name, err)
+	}
+	return auditlog.Secret(strings.TrimSpace(string(text))), nil
+}
+
+// needSecret is secret for one that must be set.
+func needSecret(getenv func(string) string, name, what string) (auditlog.Secret, error) {
+	value, err := secret(getenv, name)
+	if err == nil && value == "" {
+		return "", &commands.Mistake{Problem: fmt.Sprintf("%[1]s (or %[1]s_FILE) is not set: %[2]s", name, what)}
+	}
+	return value, err
+}
+
+// engineKey reads AUDITBOT_KEY.
+func engineKey(getenv func(string) string) ([]byte, error) {
+	text, err := needSecret(getenv, "AUDITBOT_KEY", "the key that tokens and results are sealed with; make one with: openssl rand -base64 32")
+	if err != nil {
+		return nil, err
+	}
+	key, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil || len(key) != engine.KeySize {
+		return nil, &commands.Mistake{Problem: fmt.Sprintf("AUDITBOT_KEY is not %d bytes in base64; make one with: openssl rand -base64 32", engine.KeySize)}
+	}
+	return key, nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/slack-go/slack"
+	"github.com/slack-go/slack/socketmode"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/exchange"
+	"auditbot/auditlog/signin"
+	"auditbot/bot"
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// A tenant is a configured instance: what all who use it share.
+type tenant struct {
+	instanceSettings
+	entra    *signin.Entra
+	exchange *exchange.Tenant
+	store    signin.Store
+	password auditlog.Secret
+}
+
+// newTenants makes the configured instances. Their tokens are kept in e.
+func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*tenant, error) {
+	var all []*tenant
+	for _, i := range s.Instances {
+		t := &tenant{
+			instanceSettings: i,
+			entra: &signin.Entra{
+				HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.ClientID, Resource: resource(i),
+			},
+			exchange: &exchange.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.ExchangeURL, ID: i.Tenant},
+			store:    tokenStore(e.Bucket(engine.Tokens)),
+		}
+		if i.Auth == authPassword {
+			var err error
+			name := "AUDITBOT_PASSWORD_" + strings.ToUpper(i.Name)
+			if t.password, err = needSecret(getenv, name, "the password of "+i.UPN); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// warn says what an operator should not have configured without a reason.
+func (t *tenant) warn(log *slog.Logger) {
+	if t.Auth == authPassword {
+		log.Warn("auth: password is set: it needs an account without multi-factor authentication, and the audit log does not tell who searched", "instance", t.Name)
+	}
+	if t.Insecure {
+		log.Warn("insecure: true is set: certificates of Microsoft's hosts are not checked, so whoever is on the way can take tokens and change results", "instance", t.Name)
+	}
+}
+
+// resource is what tokens are asked for. A simulated tenant has Microsoft's
+// name for it, whatever its address.
+func resource(i instanceSettings) string {
+	if strings.HasPrefix(i.ExchangeURL, "http://") {
+		return "https://outlook.office365.com"
+	}
+	return i.ExchangeURL
+}
+
+// microsoft is a client for Microsoft's hosts. Proxies are those of the
+// environment.
+func microsoft(i instanceSettings, timeout time.Duration) *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if i.Insecure {
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // as the settings say; it is warned of
+	}
+	return &http.Client{Transport: transport, Timeout: timeout}
+}
+
+// as is the instance as a person reaches it: a Slack user id, or
+// "local:name". With auth: password, all are the same account.
+func (t *tenant) as(person string) commands.Instance {
+	account := &signin.Account{Entra: t.entra, Store: t.store, Key: t.Name + "/" + person, Expect: t.Accounts[person]}
+	if t.Auth == authPassword {
+		account.Key, account.Expect, account.Password = t.Name, t.UPN, t.password
+	}
+	source := &exchange.Source{Tenant: t.exchange, Token: account.Token}
+	return commands.Instance{
+		Name:     t.Name,
+		Tenant:   t.Tenant,
+		Insecure: t.Insecure,
+		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
+		Exchange: source,
+		Account:  account,
+	}
+}
+
+func instancesAs(tenants []*tenant, person string) []commands.Instance {
+	var all []commands.Instance
+	for _, t := range tenants {
+		all = append(all, t.as(person))
+	}
+	return all
+}
+
+// tokenStore keeps tokens in a bucket of the engine.
+func tokenStore(b *engine.Bucket) signin.Store {
+	return signin.Store{
+		Get: func(ctx context.Context, key string) ([]byte, uint64, error) {
+			value, revision, err := b.Get(ctx, key)
+			if errors.Is(err, engine.ErrNotFound) {
+				return nil, 0, nil
+			}
+			return value, revision, err
+		},
+		Put: func(ctx context.Context, key string, value []byte, revision uint64) (bool, error) {
+			var err error
+			if revision == 0 {
+				_, err = b.Create(ctx, key, value)
+			} else {
+				_, err = b.Update(ctx, key, value, revision)
+			}
+			if errors.Is(err, engine.ErrConflict) {
+				return false, nil
+			}
+			return err == nil, err
+		},
+		Delete: b.Delete,
+	}
+}
+
+// slackSecrets are what Slack knows the bot by.
+type slackSecrets struct{ bot, app auditlog.Secret }
+
+// serve runs the bot until ctx is done. Only the data folder's owner may: a
+// second bot on it would answer half of the messages.
+func serve(ctx context.Context, s settings, getenv func(string) string, tokens slackSecrets, key []byte, log *slog.Logger) (err error) {
+	e, err := engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if !e.Owner() {
+		return fmt.Errorf("another auditbot runs on the data folder %s", s.Engine.DataDir)
+	}
+	tenants, err := newTenants(s, getenv, e)
+	if err != nil {
+		return err
+	}
+	for _, t := range tenants {
+		t.warn(log)
+	}
+	api := slack.New(string(tokens.bot),
+		slack.OptionAppLevelToken(string(tokens.app)),
+		slack.OptionAPIURL(s.Slack.APIURL),
+		slack.OptionHTTPClient(&http.Client{Timeout: time.Minute}), // slack-go's own has no time-out
+		slack.OptionRetry(3))                                       // of 429 only; must come after the client
+	b := &bot.Bot{
+		Slack:     api,
+		Engine:    e,
+		Log:       log,
+		Prefix:    s.Slack.Prefix,
+		Access:    s.Access.access(),
+		Instances: func(user string) []commands.Instance { return instancesAs(tenants, user) },
+	}
+	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
+}
+
+func (a accessSettings) access() bot.Access {
+	return bot.Access{Channels: a.Channels, Users: a.Analysts.Users, Groups: a.Analysts.Groups, Admins: a.Admins.Users, Everyone: a.Everyone}
+}

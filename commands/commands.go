@@ -1,0 +1,220 @@
+// Package commands is the language that analysts type and the table of what
+// they can ask for. It knows neither Slack nor HTTP.
+//
+// A typed line such as
+//
+//	!o365-auditlog-search start_date="3 days" user_ids=ada@contoso.com
+//
+// becomes words (words.go), the words become the fields of an argument struct
+// (bind.go), dates become times (when.go), and the function in the command's
+// row of [All] answers with a [Reply]. What a function needs from the outside
+// is in [Env].
+//
+// To add a command: write its argument struct, with the names, the help and
+// which of them are required in the tags; write its function; add a row to
+// All. Help, mistakes and near-miss suggestions follow from the row.
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/exchange"
+	"auditbot/auditlog/signin"
+)
+
+// All is every command, in the order in which !help prints them.
+func All() []Command {
+	return []Command{
+		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10}, search),
+		command("o365-auditlog-auth-start", "sign in to Microsoft 365 with a device code", instanceArgs{}, authStart),
+		command("o365-auditlog-auth-complete", "check now whether the sign-in is done", instanceArgs{}, authComplete),
+		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),
+		command("o365-auditlog-auth-reset", "forget the sign-in", instanceArgs{}, authReset),
+		command("help", "list the commands, or explain one: help o365-auditlog-search", helpArgs{}, help),
+	}
+}
+
+// A Command answers one kind of request.
+type Command struct {
+	Name  string // what is typed after the prefix
+	Short string // for !help: a verb first, no capital, no full stop
+	args  any    // the argument struct, holding the defaults
+	run   func(context.Context, Env, []word) (Reply, error)
+}
+
+func command[A any](name, short string, defaults A, run func(context.Context, Env, A) (Reply, error)) Command {
+	return Command{name, short, defaults, func(ctx context.Context, env Env, words []word) (Reply, error) {
+		args := defaults
+		if err := bind(&args, words); err != nil {
+			return Reply{}, err
+		}
+		return run(ctx, env, args)
+	}}
+}
+
+// Env is what commands have to work with: one person, one line, one moment.
+type Env struct {
+	Prefix    string    // what commands start with: "!"
+	Now       time.Time // when the line was written; "3 days" counts back from it
+	Instances []Instance
+
+	// Keep writes a file to a place where it lasts until it is attached, and
+	// returns it. Name is its base name.
+	Keep func(ctx context.Context, name string, write func(w FileWriter) error) (File, error)
+}
+
+// An Instance is one configured tenant as the person who asks reaches it. The
+// first one in [Env] is the default; using=NAME picks another.
+type Instance struct {
+	Name     string // [a-z0-9_]+
+	Tenant   string // domain or GUID
+	Insecure bool   // certificates of Microsoft's hosts are not checked
+	Log      *auditlog.Log
+	Exchange *exchange.Source
+	Account  *signin.Account
+
+	// SignIn begins a sign-in, or shows the one under way again, and tells
+	// the person how it goes on. Check looks whether it is done.
+	SignIn func(ctx context.Context) (string, error)
+	Check  func(ctx context.Context) (string, error)
+}
+
+// NeedSignIn is the error of a command that cannot run before its person has
+// signed in at an instance. Whoever called [Run] starts the sign-in and runs
+// the line again afterwards.
+type NeedSignIn struct {
+	Instance string
+	Err      error // why: never signed in, or the sign-in has ended
+}
+
+func (n *NeedSignIn) Error() string {
+	return fmt.Sprintf("signing in at %s is needed: %v", n.Instance, n.Err)
+}
+func (n *NeedSignIn) Unwrap() error { return n.Err }
+
+// failed is err of an Account or a Source of the instance, which is a
+// [*NeedSignIn] if nobody is signed in.
+func (i Instance) failed(err error) error {
+	if errors.Is(err, signin.ErrNotSignedIn) {
+		return &NeedSignIn{Instance: i.Name, Err: err}
+	}
+	return err
+}
+
+// Run answers one command line. An error is a [*Mistake] of the person who
+// asked, a [*NeedSignIn], an [*auditlog.Refusal], or a failure of ours.
+func Run(ctx context.Context, env Env, line string) (Reply, error) {
+	name, ok := Name(env.Prefix, line)
+	if !ok {
+		return Reply{}, mistakef("%q is not a command", shorten(line, 40)).hintf("commands start with %[1]s: %[1]shelp lists them", env.Prefix)
+	}
+	c, ok := find(name)
+	if !ok {
+		return Reply{}, unknown(env.Prefix, name)
+	}
+	rest, err := words(line)
+	if err != nil {
+		return Reply{}, err
+	}
+	return c.run(ctx, env, rest[1:])
+}
+
+// Name is the command that a line calls, in lower case and without the prefix.
+// It is false for a line that is not a command: one that does not start with
+// the prefix and a letter right after it.
+func Name(prefix, line string) (string, bool) {
+	after, ok := strings.CutPrefix(strings.TrimFunc(line, isSpace), prefix)
+	if !ok {
+		return "", false
+	}
+	name := strings.ToLower(plainDashes(strings.TrimFunc(firstField(after), isInvisible)))
+	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) {
+		return "", false
+	}
+	return name, true
+}
+
+// Addresses tells whether a command with this name, typed where other bots
+// and people also use the prefix, is meant for us: it is ours, or close to one
+// of ours.
+func Addresses(name string) bool {
+	if _, ok := find(name); ok {
+		return true
+	}
+	for _, prefix := range []string{"o365-auditlog", "case-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	for _, known := range names() {
+		if distance(name, known) <= 2 {
+			return true
+		}
+	}
+	return false
+}
+
+// Known tells whether there is a command with this name.
+func Known(name string) bool {
+	_, ok := find(name)
+	return ok
+}
+
+func find(name string) (Command, bool) {
+	for _, c := range All() {
+		if strings.EqualFold(c.Name, name) {
+			return c, true
+		}
+	}
+	return Command{}, false
+}
+
+func names() []string {
+	var names []string
+	for _, c := range All() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+func unknown(prefix, name string) *Mistake {
+	m := mistakef("there is no command %q", prefix+shorten(name, 60))
+	if near := Nearest(name, names()); near != "" {
+		return m.hintf("did you mean %s%s? %shelp lists all commands", prefix, near, prefix)
+	}
+	return m.hintf("%shelp lists all commands", prefix)
+}
+
+// instance is the one that using=name picks, or the default.
+func (e Env) instance(name string) (Instance, error) {
+	if len(e.Instances) == 0 {
+		return Instance{}, mistakef("you have no access to any tenant here").hintf("ask an admin of this bot")
+	}
+	if name == "" {
+		return e.Instances[0], nil
+	}
+	var known []string
+	for _, i := range e.Instances {
+		if strings.EqualFold(i.Name, name) {
+			return i, nil
+		}
+		known = append(known, i.Name)
+	}
+	return Instance{}, mistakef("there is no instance %q", name).hintf("using= takes one of: %s", strings.Join(known, ", "))
+}
+
+// shorten cuts s to n characters.
+func shorten(s string, n int) string {
+	runes := []rune(s)
+	if len(runes) <= n {
+		return s
+	}
+	return string(runes[:n-1]) + "…"
+}
