@@ -67,8 +67,8 @@ func records(t *testing.T, lines ...string) *tenantsim.Records {
 // as is a tenant as somebody reaches it who has a token.
 func as(s *tenantsim.Server, upn string) Instance {
 	i := signedOut(s)
-	i.Exchange.Token = func(context.Context, string) (auditlog.Token, error) {
-		return auditlog.Token{Access: s.Token(upn), Account: upn}, nil
+	i.Exchange.Token = func(context.Context, auditlog.Secret) (auditlog.Token, error) {
+		return auditlog.Token{Access: auditlog.Secret(s.Token(upn)), Account: upn}, nil
 	}
 	return i
 }

@@ -144,7 +144,7 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 func (t *Tenant) setHeader(req *http.Request, token auditlog.Token, r request, call string) {
 	h := req.Header
 	maps.Copy(h, r.header)
-	h.Set("Authorization", "Bearer "+token.Access)
+	h.Set("Authorization", "Bearer "+string(token.Access))
 	h.Set("X-AnchorMailbox", t.anchor(token))
 	h.Set("User-Agent", "auditbot")
 	h.Set("Accept", "application/json")

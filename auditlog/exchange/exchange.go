@@ -68,7 +68,7 @@ type Source struct {
 	// Token gives the token to send. Rejected is the access token that the
 	// service has just refused, "" if none: then a new one is wanted. Its
 	// error comes back wrapped from whatever was asked of the Source.
-	Token func(ctx context.Context, rejected string) (auditlog.Token, error)
+	Token func(ctx context.Context, rejected auditlog.Secret) (auditlog.Token, error)
 }
 
 // Name is "exchange".

@@ -145,11 +145,11 @@ func source(h http.Handler) *exchange.Source {
 	n := 1
 	return &exchange.Source{
 		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{h}}, URL: "https://outlook.office365.com/", ID: "contoso.onmicrosoft.com"},
-		Token: func(_ context.Context, rejected string) (auditlog.Token, error) {
-			if rejected == "T"+strconv.Itoa(n) {
+		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
+			if string(rejected) == "T"+strconv.Itoa(n) {
 				n++
 			}
-			return auditlog.Token{Access: "T" + strconv.Itoa(n), Account: "ada@contoso.com"}, nil
+			return auditlog.Token{Access: auditlog.Secret("T" + strconv.Itoa(n)), Account: "ada@contoso.com"}, nil
 		},
 	}
 }

@@ -72,7 +72,9 @@ func TestWhatIsNotAskedForIsNotSent(t *testing.T) {
 func TestAnApplicationIsAnchoredAtTheSystemMailbox(t *testing.T) {
 	ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
 	s := source(ms)
-	s.Token = func(context.Context, string) (auditlog.Token, error) { return auditlog.Token{Access: "T"}, nil }
+	s.Token = func(context.Context, auditlog.Secret) (auditlog.Token, error) {
+		return auditlog.Token{Access: "T"}, nil
+	}
 	search(t, s, query(1))
 	if got, want := ms.asked[0].Header.Get("X-AnchorMailbox"), "APP:SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}@contoso.onmicrosoft.com"; got != want {
 		t.Errorf("anchor %q, want %q", got, want)

@@ -49,8 +49,8 @@ func as(tenant *tenantsim.Server, upn string) *exchange.Source {
 	}
 	return &exchange.Source{
 		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{tenant}, Timeout: 110 * time.Second}, URL: url, ID: "contoso.com"},
-		Token: func(context.Context, string) (auditlog.Token, error) {
-			return auditlog.Token{Access: tenant.Token(upn), Account: upn}, nil
+		Token: func(context.Context, auditlog.Secret) (auditlog.Token, error) {
+			return auditlog.Token{Access: auditlog.Secret(tenant.Token(upn)), Account: upn}, nil
 		},
 	}
 }
@@ -200,8 +200,8 @@ func Example() {
 
 	source := &exchange.Source{
 		Tenant: &exchange.Tenant{URL: tenant.URL, ID: "contoso.onmicrosoft.com"},
-		Token: func(context.Context, string) (auditlog.Token, error) {
-			return auditlog.Token{Access: tenant.Token(ada), Account: ada}, nil
+		Token: func(context.Context, auditlog.Secret) (auditlog.Token, error) {
+			return auditlog.Token{Access: auditlog.Secret(tenant.Token(ada)), Account: ada}, nil
 		},
 	}
 	log := auditlog.Log{Sources: []auditlog.Source{source}, Now: func() time.Time { return noon.AddDate(0, 0, 1) }}

@@ -38,7 +38,7 @@ func TestAPersonSignsInWithACode(t *testing.T) {
 			t.Errorf("polled after %v", polls(tenant))
 		}
 		token, err := a.Token(t.Context(), "")
-		if err != nil || token.Account != ada || token.Access != shelf.field("access") || len(token.Access) < 100 {
+		if err != nil || token.Account != ada || string(token.Access) != shelf.field("access") || len(token.Access) < 100 {
 			t.Errorf("Token = %v, %v", token, err)
 		}
 		if upn, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
@@ -424,4 +424,4 @@ func TestANewSignInTakesThePlaceOfWhateverIsStored(t *testing.T) {
 	})
 }
 
-var _ func(context.Context, string) (auditlog.Token, error) = (*signin.Account)(nil).Token // what exchange.Source wants
+var _ func(context.Context, auditlog.Secret) (auditlog.Token, error) = (*signin.Account)(nil).Token // what exchange.Source wants

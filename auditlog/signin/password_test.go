@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"auditbot/auditlog"
 	"auditbot/auditlog/signin"
 	"auditbot/auditlog/tenantsim"
 )
@@ -24,7 +25,7 @@ func TestAPasswordSignsInByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant, a, shelf := withPassword(t, ada)
 		token, err := a.Token(t.Context(), "")
-		if err != nil || token.Account != ada || shelf.field("access") != token.Access {
+		if err != nil || token.Account != ada || shelf.field("access") != string(token.Access) {
 			t.Fatalf("%v, %v", token, err)
 		}
 		if again, err := a.Token(t.Context(), ""); err != nil || again != token {
@@ -92,7 +93,7 @@ func TestAWrongPasswordIsARefusalEvenAfterASignIn(t *testing.T) {
 		r := refused(t, err)
 		says(t, r.Problem, "the user name or the password of the settings is wrong (AADSTS50126)")
 		says(t, r.Advice, "AUDITBOT_PASSWORD_")
-		if shelf.field("access") != first.Access {
+		if shelf.field("access") != string(first.Access) {
 			t.Error("what is stored has changed")
 		}
 	})
@@ -107,7 +108,7 @@ func TestAPasswordIsNotSentWhereMicrosoftDoesNotAnswer(t *testing.T) {
 		for range 10 {
 			tenant.Fail(tenantsim.Unavailable.On("token"))
 		}
-		_, err := a.Token(t.Context(), shelf.field("access"))
+		_, err := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
 		refused(t, err)
 		if grants := sent(tenant, "grant_type"); slices.Contains(grants[1:], "password") {
 			t.Errorf("grants %v", grants)
@@ -152,7 +153,7 @@ func TestARefreshRefusedForTheApplicationLeavesTheSignInAlone(t *testing.T) {
 		tenant := contoso(t)
 		a, shelf := signedIn(t, tenant)
 		tenant.Tenant.Apps[0].ClientID = "gone" // it was deleted from the tenant
-		_, err := a.Token(t.Context(), shelf.field("access"))
+		_, err := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
 		says(t, refused(t, err).Problem, "the application is not known in the tenant (AADSTS700016)")
 		if shelf.empty() {
 			t.Error("the sign-in is gone")

@@ -312,7 +312,7 @@ func Example() {
 	fmt.Println(token, err)
 	// Output:
 	// not signed in
-	// [token of ada@contoso.com] <nil>
+	// {[secret] ada@contoso.com} <nil>
 }
 
 // ExampleAccount_Wait is a sign-in with a device code.

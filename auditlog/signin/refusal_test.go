@@ -138,7 +138,7 @@ func TestAnAnswerWithoutAWordIsNotMicrosofts(t *testing.T) {
 					t.Fatal(err)
 				}
 				tenant.status, tenant.body, tenant.kind = http.StatusBadRequest, body, kind
-				_, err := a.Token(t.Context(), shelf.field("access"))
+				_, err := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
 				says(t, refused(t, err).Problem, "a failure of its own (400)")
 				if shelf.empty() {
 					t.Errorf("%q, %q: the sign-in is gone", body, kind)
@@ -237,7 +237,7 @@ func TestNoTypeShowsWhatIsSecret(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		secrets := []string{string(code.UserCode), string(code.DeviceCode), token.Access, shelf.field("refresh"), "the password"}
+		secrets := []string{string(code.UserCode), string(code.DeviceCode), string(token.Access), shelf.field("refresh"), "the password"}
 		for what, v := range map[string]any{
 			"code": code, "code value": *code, "token": token, "account": a, "account value": *a, "entra": a.Entra, "store": a.Store,
 		} {
@@ -311,7 +311,7 @@ func TestNoErrorShowsWhatIsSecret(t *testing.T) {
 				_, waiting := a.Wait(t.Context(), code)
 				_, starting := a.Start(t.Context())
 				signing := a.SignIn(t.Context(), password)
-				_, renewing := a.Token(t.Context(), shelf.field("access"))
+				_, renewing := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
 				for what, err := range map[string]error{"Wait": waiting, "Start": starting, "SignIn": signing} {
 					if err == nil {
 						t.Errorf("%s did not fail", what)
@@ -332,7 +332,7 @@ func TestATransportThatBreaksShowsNoSecret(t *testing.T) {
 		for range 200 {
 			tenant.Fail(tenantsim.Reset.On("token"))
 		}
-		_, renewing := a.Token(t.Context(), shelf.field("access"))
+		_, renewing := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
 		_, waiting := a.Wait(t.Context(), code)
 		for _, err := range []error{renewing, waiting, a.SignIn(t.Context(), "the password")} {
 			refused(t, err)

@@ -73,12 +73,12 @@ func decode(value []byte) (session, bool) {
 }
 
 // valid tells whether the access token can be used.
-func (s session) valid(rejected string) bool {
-	return s.Access != "" && string(s.Access) != rejected && time.Now().Add(skew).Before(s.Expires)
+func (s session) valid(rejected auditlog.Secret) bool {
+	return s.Access != "" && s.Access != rejected && time.Now().Add(skew).Before(s.Expires)
 }
 
 func (s session) token() auditlog.Token {
-	return auditlog.Token{Access: string(s.Access), Account: s.UPN}
+	return auditlog.Token{Access: s.Access, Account: s.UPN}
 }
 
 // load reads what is stored. If that is nothing, or nothing that fits the

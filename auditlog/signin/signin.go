@@ -115,7 +115,7 @@ const skew = time.Minute
 // Without a stored sign-in, or when Microsoft has ended it, the error is
 // [ErrNotSignedIn]; with a Password it never is. All else that a person can do
 // something about is an [*auditlog.Refusal], and leaves what is stored alone.
-func (a *Account) Token(ctx context.Context, rejected string) (auditlog.Token, error) {
+func (a *Account) Token(ctx context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
 	s, _, err := a.load(ctx)
 	if err == nil && s.valid(rejected) {
 		return s.token(), nil
@@ -127,7 +127,7 @@ func (a *Account) Token(ctx context.Context, rejected string) (auditlog.Token, e
 		if s, err = a.renew(ctx, rejected); err != nil {
 			return auditlog.Token{}, err
 		}
-		if string(s.Access) != rejected {
+		if s.Access != rejected {
 			break
 		}
 	}
@@ -135,7 +135,7 @@ func (a *Account) Token(ctx context.Context, rejected string) (auditlog.Token, e
 }
 
 // renew waits for a new token. There is one renewal at a time for a Key.
-func (a *Account) renew(ctx context.Context, rejected string) (session, error) {
+func (a *Account) renew(ctx context.Context, rejected auditlog.Secret) (session, error) {
 	done := a.Entra.flights.DoChan("renew "+a.Key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewLimit)
 		defer cancel()
@@ -155,7 +155,7 @@ const storeTries = 5
 
 // renewNow gets a new token and stores it; if somebody else did so meanwhile,
 // theirs is taken.
-func (a *Account) renewNow(ctx context.Context, rejected string) (session, error) {
+func (a *Account) renewNow(ctx context.Context, rejected auditlog.Secret) (session, error) {
 	for range storeTries {
 		s, revision, err := a.load(ctx)
 		if err == nil && s.valid(rejected) {

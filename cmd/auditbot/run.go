@@ -41,16 +41,16 @@ func (p *program) logger(l logSettings) *slog.Logger {
 }
 
 func slackTokens(getenv func(string) string) (t slackSecrets, err error) {
-	if t.bot, err = needSecret(getenv, "SLACK_BOT_TOKEN", "the app's bot token, which begins with xoxb-"); err != nil {
+	if t.Bot, err = needSecret(getenv, "SLACK_BOT_TOKEN", "the app's bot token, which begins with xoxb-"); err != nil {
 		return t, err
 	}
-	if t.app, err = needSecret(getenv, "SLACK_APP_TOKEN", "the app-level token with connections:write, which begins with xapp-"); err != nil {
+	if t.App, err = needSecret(getenv, "SLACK_APP_TOKEN", "the app-level token with connections:write, which begins with xapp-"); err != nil {
 		return t, err
 	}
 	switch {
-	case !strings.HasPrefix(string(t.bot), "xoxb-"):
+	case !strings.HasPrefix(string(t.Bot), "xoxb-"):
 		return t, &commands.Mistake{Problem: "SLACK_BOT_TOKEN does not begin with xoxb-: it is another kind of token"}
-	case !strings.HasPrefix(string(t.app), "xapp-"):
+	case !strings.HasPrefix(string(t.App), "xapp-"):
 		return t, &commands.Mistake{Problem: "SLACK_APP_TOKEN does not begin with xapp-: it is another kind of token"}
 	}
 	return t, nil

@@ -27,7 +27,7 @@ type tenant struct {
 	entra    *signin.Entra
 	exchange *exchange.Tenant
 	store    signin.Store
-	password auditlog.Secret
+	Password auditlog.Secret
 }
 
 // newTenants makes the configured instances. Their tokens are kept in e.
@@ -45,7 +45,7 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 		if i.Auth == authPassword {
 			var err error
 			name := "AUDITBOT_PASSWORD_" + strings.ToUpper(i.Name)
-			if t.password, err = needSecret(getenv, name, "the password of "+i.UPN); err != nil {
+			if t.Password, err = needSecret(getenv, name, "the password of "+i.UPN); err != nil {
 				return nil, err
 			}
 		}
@@ -88,7 +88,7 @@ func microsoft(i instanceSettings, timeout time.Duration) *http.Client {
 func (t *tenant) as(person string) commands.Instance {
 	account := &signin.Account{Entra: t.entra, Store: t.store, Key: t.Name + "/" + person, Expect: t.Accounts[person]}
 	if t.Auth == authPassword {
-		account.Key, account.Expect, account.Password = t.Name, t.UPN, t.password
+		account.Key, account.Expect, account.Password = t.Name, t.UPN, t.Password
 	}
 	source := &exchange.Source{Tenant: t.exchange, Token: account.Token}
 	return commands.Instance{
@@ -136,7 +136,7 @@ func tokenStore(b *engine.Bucket) signin.Store {
 }
 
 // slackSecrets are what Slack knows the bot by.
-type slackSecrets struct{ bot, app auditlog.Secret }
+type slackSecrets struct{ Bot, App auditlog.Secret }
 
 // serve runs the bot until ctx is done. Only the data folder's owner may: a
 // second bot on it would answer half of the messages.
@@ -156,8 +156,8 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 	for _, t := range tenants {
 		t.warn(log)
 	}
-	api := slack.New(string(tokens.bot),
-		slack.OptionAppLevelToken(string(tokens.app)),
+	api := slack.New(string(tokens.Bot),
+		slack.OptionAppLevelToken(string(tokens.App)),
 		slack.OptionAPIURL(s.Slack.APIURL),
 		slack.OptionHTTPClient(&http.Client{Timeout: time.Minute}), // slack-go's own has no time-out
 		slack.OptionRetry(3))                                       // of 429 only; must come after the client
