@@ -70,7 +70,7 @@ function drawFile(file) {
 	preview.addEventListener('toggle', () => show(address, file, text), {once: true});
 	return el('div', {class: 'file'},
 		el('div', {class: 'file-head'}, icon('file'),
-			el('div', {class: 'file-name'}, el('b', {}, file.title || file.name), el('span', {class: 'soft'}, [file.name, file.type.toUpperCase(), size(file.size)].filter(Boolean).join(' · '))),
+			el('div', {class: 'file-name'}, el('b', {}, file.title || file.name), el('span', {class: 'soft'}, [file.title && file.title !== file.name && file.name, file.type.toUpperCase(), size(file.size)].filter(Boolean).join(' · '))),
 			el('a', {class: 'button', href: address, download: file.name}, 'Download')),
 		preview);
 }

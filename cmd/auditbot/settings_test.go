@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"auditbot/commands"
+)
+
+// settingsFile writes a settings file.
+func settingsFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "auditbot.yml")
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func none(string) string { return "" }
+
+func TestTheShortestSettings(t *testing.T) {
+	s, err := loadSettings(settingsFile(t, "instances: [{name: contoso, tenant: contoso.onmicrosoft.com}]"), none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := s.Instances[0]
+	if i.Auth != authDeviceCode || i.ClientID != exchangeShellApp || i.LoginURL != "https://login.microsoftonline.com" || i.ExchangeURL != "https://outlook.office365.com" ||
+		s.Slack.APIURL != "https://slack.com/api/" || s.Slack.Prefix != "!" || s.Engine.DataDir != "./data" || s.Log.Level != "info" || s.Access.access().Set() {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestSettingsThatCannotBeMeant(t *testing.T) {
+	const good = "instances: [{name: contoso, tenant: contoso.onmicrosoft.com}]\n"
+	one := func(more string) string {
+		return "instances: [{name: contoso, tenant: contoso.onmicrosoft.com, " + more + "}]\n"
+	}
+	for text, want := range map[string]string{
+		"":                                                    "there must be one",
+		"instances: []":                                       "there must be one",
+		good + "acess: {everyone: true}":                      "line 2: there is no key acess; did you mean access?",
+		good + "access: {analyst: {}}":                        "did you mean access.analysts?",
+		good + "access:\n  analysts: {usrs: []}":              "line 3: there is no key access.analysts.usrs; did you mean access.analysts.users?",
+		good + "zzz: 1":                                       "keys here are slack, access, instances, engine, log",
+		one("client-id: x"):                                   "did you mean instances.client_id?",
+		one("auth: device"):                                   `auth: "device" is not one of device_code, password`,
+		one("auth: password"):                                 "upn is missing",
+		one("upn: soc@contoso.com"):                           "upn is for auth: password",
+		one("login_url: http://fabrikam.com"):                 "login_url: http://fabrikam.com must begin with https://",
+		one("exchange_url: ftp://x"):                          "must begin with https://",
+		one("exchange_url: outlook"):                          "is not a URL",
+		one("insecure: maybe"):                                "cannot unmarshal",
+		"instances: [{tenant: contoso.com}]":                  "name must consist of",
+		"instances: [{name: Contoso, tenant: contoso.com}]":   "name must consist of",
+		"instances: [{name: contoso}]":                        "tenant is missing",
+		"instances: [{name: contoso, tenant: organizations}]": "is not one organisation's",
+		"instances: [{name: a, tenant: contoso.com}, {name: a, tenant: contoso.com}]": `"a" is there twice`,
+		good + "slack: {api_url: https://slack.com/api}":                              "must end with a slash",
+		good + "slack: {prefix: ''}":                                                  "cannot begin a command",
+		good + "slack: {prefix: /}":                                                   "cannot begin a command",
+		good + "log: {level: loud}":                                                   "is not one of debug, info, warn, error",
+		good + "access: [":                                                            "yaml",
+		good + "engine: ./data":                                                       "cannot unmarshal",
+		"just text":                                                                   "cannot unmarshal",
+	} {
+		_, err := loadSettings(settingsFile(t, text), none)
+		if err == nil || !commands.IsMistake(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n%v, want a mistake with %q", text, err, want)
+		}
+	}
+	if _, err := loadSettings(filepath.Join(t.TempDir(), "none.yml"), none); !commands.IsMistake(err) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
+	for url, ok := range map[string]bool{
+		"http://127.0.0.1:8065/api/": true, "http://localhost:1/": true, "http://[::1]:1/": true,
+		"http://127.0.0.1.fabrikam.com/": false, "http://slack.com/api/": false, "https://user:pass@slack.com/": false,
+	} {
+		if err := checkURL("x", url); (err == nil) != ok {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestSecretsComeFromTheEnvironmentOrAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("from the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := func(vars map[string]string) func(string) string {
+		return func(name string) string { return vars[name] }
+	}
+	if s, err := secret(env(map[string]string{"X": "direct"}), "X"); s != "direct" || err != nil {
+		t.Error("from the environment:", err)
+	}
+	if s, err := secret(env(map[string]string{"X_FILE": file}), "X"); s != "from the file" || err != nil {
+		t.Error("from a file:", err)
+	}
+	if _, err := secret(env(map[string]string{"X": "direct", "X_FILE": file}), "X"); !commands.IsMistake(err) {
+		t.Error("from both:", err)
+	}
+	if _, err := secret(env(map[string]string{"X_FILE": file + ".not"}), "X"); err == nil {
+		t.Error("from a file that is not there: no error")
+	}
+	if _, err := needSecret(none, "X", "what it is"); !commands.IsMistake(err) || !strings.Contains(err.Error(), "X (or X_FILE) is not set: what it is") {
+		t.Error("from nowhere:", err)
+	}
+	for key, ok := range map[string]bool{rightKey: true, "": false, "short": false, "c2hvcnQ=": false} {
+		if _, err := engineKey(env(map[string]string{"AUDITBOT_KEY": key})); (err == nil) != ok {
+			t.Errorf("AUDITBOT_KEY=%q: %v", key, err)
+		}
+	}
+	if _, err := slackTokens(env(map[string]string{"SLACK_BOT_TOKEN": "xapp-1", "SLACK_APP_TOKEN": "xoxb-1"})); !commands.IsMistake(err) {
+		t.Error("tokens in each other's place:", err)
+	}
+}
