@@ -95,6 +95,7 @@ type Results struct {
 	query   Query
 	now     func() time.Time
 	verdict Verdict
+	cutAt   time.Time // of the oldest record, if there are more than the newest N; else zero
 }
 
 // All yields the records, newest first and each once: by CreationTime, those
@@ -116,7 +117,7 @@ func (r *Results) All() iter.Seq2[Record, error] {
 		}
 		v.Ended = r.now().UTC()
 		v.Records = len(records)
-		v.judgeAges()
+		v.judgeAges(r.cutAt)
 		r.verdict = v
 	}
 }
@@ -159,6 +160,7 @@ func (r *Results) newest(v *Verdict) ([]Record, error) {
 		return got[:n], nil
 	}
 	v.AsAsked(fmt.Sprintf("newest %d; more exist", n))
+	r.cutAt = got[n-1].Time
 	if cut := second(got[n-1]); !found.ended && cut.Equal(second(got[n])) && cut.Equal(second(got[len(got)-1])) {
 		got = r.completeSecond(got, cut, v)
 	}
@@ -240,10 +242,10 @@ func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
 		}
 	}
 	if n := seen.conflicts(); n > 0 {
-		v.Warn(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", n))
+		v.Note(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", n))
 	}
 	if outside > 0 {
-		v.Warn(fmt.Sprintf("%d records have a CreationTime outside the range asked for; they are kept", outside))
+		v.Note(fmt.Sprintf("%d records have a CreationTime outside the range asked for; they are kept", outside))
 	}
 	return f, nil
 }

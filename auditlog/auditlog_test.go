@@ -249,8 +249,8 @@ func TestTheSameIDWithOtherBytesIsKeptAndSaid(t *testing.T) {
 	if err != nil || shown(ids) != "c c b" || v.Duplicates != 0 {
 		t.Errorf("%v, %v, %v", ids, v, err)
 	}
-	if want := []string{"2 records share their Id with another record of different content; all are kept"}; !slices.Equal(v.Warnings, want) {
-		t.Errorf("warnings %q", v.Warnings)
+	if want := []string{"2 records share their Id with another record of different content; all are kept"}; !slices.Equal(v.Noted, want) || v.String() != "Complete: "+want[0] {
+		t.Errorf("noted %q, %s", v.Noted, v)
 	}
 }
 
@@ -259,8 +259,8 @@ func TestRecordsOutsideTheRangeAreKeptAndSaid(t *testing.T) {
 		return []auditlog.Record{at(13*3600, "late"), at(12*3600, "end"), at(0, "noon"), at(-12*3600, "start")}
 	}}
 	ids, v, err := search(t, s, day(9))
-	if err != nil || shown(ids) != "late end noon start" || len(v.Warnings) != 1 || !strings.HasPrefix(v.Warnings[0], "2 records") {
-		t.Errorf("%v, %q, %v", ids, v.Warnings, err)
+	if err != nil || shown(ids) != "late end noon start" || len(v.Noted) != 1 || !strings.HasPrefix(v.Noted[0], "2 records") {
+		t.Errorf("%v, %q, %v", ids, v.Noted, err)
 	}
 }
 

@@ -32,13 +32,14 @@ const retention = 180 * 24 * time.Hour
 type Verdict struct {
 	Asked      []string // reasons that lie in the question, such as its limit; nothing was lost
 	Lost       []string // reasons that lie in the answer: what is, or may be, missing though asked for
+	Noted      []string // what is odd about the records, though none is missing for it
 	Query      Query    // as sent
 	Backend    string   // the source's name
 	Records    int      // yielded
 	Requests   int      // sent to Microsoft
 	Retries    int      // of these, repeated after a failure
 	Duplicates int      // dropped
-	Warnings   []string // what the service warned of, in its own words, and oddities of the records
+	Warnings   []string // what the service warned of, in its own words
 	Started    time.Time
 	Ended      time.Time
 	Version    string // of this program
@@ -76,6 +77,9 @@ func (v *Verdict) Doubt(reason string) {
 	v.Lost = appendOnce(v.Lost, reason)
 }
 
+// Note tells of something odd about the records. It casts no doubt.
+func (v *Verdict) Note(text string) { v.Noted = appendOnce(v.Noted, text) }
+
 // Warn keeps a warning for the verdict's JSON. By itself it casts no doubt.
 func (v *Verdict) Warn(text string) { v.Warnings = appendOnce(v.Warnings, text) }
 
@@ -88,9 +92,15 @@ func appendOnce(list []string, s string) []string {
 
 // judgeAges adds the reasons that follow from the range and the time of the
 // fetching: what the service got after its start may not be in the answer, and
-// what it deleted before its end may not be either.
-func (v *Verdict) judgeAges() {
-	if kept := v.Ended.Add(-retention); v.Query.Start.Before(kept) {
+// what it deleted before its end may not be either. Oldest is when the oldest
+// record of the newest N is from, if the answer was cut to these, else zero:
+// what is older was not asked for.
+func (v *Verdict) judgeAges(oldest time.Time) {
+	from := v.Query.Start
+	if oldest.After(from) {
+		from = oldest
+	}
+	if kept := v.Ended.Add(-retention); from.Before(kept) {
 		v.Doubt(fmt.Sprintf("records from before %s may be deleted already: most licences keep 180 days", kept.Format(time.DateOnly)))
 	}
 	settled := v.Started.Add(-late)
@@ -116,7 +126,7 @@ func (v Verdict) String() string {
 	case v.Status() == Complete && len(v.Asked) > 0:
 		b.WriteString(" so far")
 	}
-	if reasons := slices.Concat(v.Lost, v.Asked); len(reasons) > 0 {
+	if reasons := slices.Concat(v.Lost, v.Asked, v.Noted); len(reasons) > 0 {
 		b.WriteString(": " + strings.Join(reasons, "; "))
 	}
 	return b.String()
@@ -128,6 +138,7 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 		Verdict    Status    `json:"verdict"`
 		Asked      []string  `json:"asked"`
 		Lost       []string  `json:"lost"`
+		Noted      []string  `json:"noted"`
 		Query      Query     `json:"query"`
 		Backend    string    `json:"backend"`
 		Records    int       `json:"records"`
@@ -139,7 +150,7 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 		Ended      time.Time `json:"ended,omitzero"`
 		Version    string    `json:"version,omitempty"`
 	}{
-		v.Status(), nonNil(v.Asked), nonNil(v.Lost), v.Query, v.Backend, v.Records,
+		v.Status(), nonNil(v.Asked), nonNil(v.Lost), nonNil(v.Noted), v.Query, v.Backend, v.Records,
 		v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"auditbot/bot/engine"
@@ -22,15 +23,12 @@ const (
 	afterPatience = 5 * time.Minute
 )
 
-// checkTries is how often Slack is asked who somebody is before they are told
-// that it does not work.
-const checkTries = 3
-
 // A state is how far the answering of a message is. It is durable before each
 // step that can be seen in Slack, so that whoever takes over knows what may
 // have been done already.
 type state struct {
 	Step     step    `json:"step"`
+	Waits    string  `json:"waits,omitempty"`    // the instance whose sign-in the command waits for; it is not run here any more
 	Progress string  `json:"progress,omitempty"` // ts of the message that says that the command runs
 	Upload   *upload `json:"upload,omitempty"`   // what is still to be attached
 
@@ -52,7 +50,7 @@ type task struct {
 	line  string
 	began time.Time
 	log   *slog.Logger
-	tries int // how often it was begun, this time included
+	mu    sync.Mutex // held while state is changed and saved as the command runs
 	state state
 }
 
@@ -62,7 +60,7 @@ type task struct {
 func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	ctx, cancel := context.WithTimeout(ctx, patience+afterPatience)
 	defer cancel()
-	t := &task{id: item.ID, tries: item.Tries, began: time.Now()}
+	t := &task{id: item.ID, began: time.Now()}
 	if err := json.Unmarshal(item.Data, &t.Message); err != nil {
 		b.Log.Error("an item of the inbox is not a message", "item", item.ID, "err", err)
 		return nil
@@ -74,18 +72,17 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	t.line = line
 	t.log = b.Log.With("command", b.nameOf(line), "item", t.id, "channel", t.Channel, "user", t.User)
 	r, err := b.authorise(ctx, t.Message)
-	if err != nil && !refused(err) && t.tries < checkTries {
+	if passing(err) {
 		return err
 	}
 	if err != nil {
 		id := rand.Text()[:8]
 		t.log.Error("checking who asks", "id", id, "err", err)
-		r = &refusal{reason: "it cannot be checked who asks", tell: "Your command is not run: Slack could not tell who you are. The log has more under " + id + "."}
+		r = &refusal{reason: "it cannot be checked who asks", tell: "Your command is not run: Slack does not tell me who you are. The log has more under " + id + "."}
 	}
 	if r != nil {
 		t.log.Info("refused", "reason", r.reason)
-		b.refuse(ctx, t, r)
-		return nil
+		return b.refuse(ctx, t, r)
 	}
 	if err := b.load(ctx, t); err != nil {
 		return err
@@ -106,34 +103,37 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 		}
 	}
 	if t.state.Step == running {
-		reply, err := b.run(ctx, t, mistake)
-		if err != nil {
-			return err
-		}
+		reply := b.run(ctx, t, mistake)
 		if err := b.post(ctx, t, reply); err != nil {
 			return err
 		}
+		t.log.Info("answered", "took", time.Since(t.began).Round(time.Millisecond), "rows", len(reply.Table.Rows), "verdict", status(reply))
 	}
 	return b.attach(ctx, t)
 }
 
 // run runs the command while the thread shows, from the first second on, that
 // it runs. Whatever the command ends with, even a panic, becomes a reply.
-func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, error) {
+func (b *Bot) run(ctx context.Context, t *task, mistake error) commands.Reply {
 	stop := b.showProgress(ctx, t)
 	defer stop()
 	if mistake != nil {
-		return b.explain(t, mistake), nil
+		return b.explain(t, mistake)
 	}
-	reply, err := b.try(ctx, t)
+	var reply commands.Reply
+	var err error
+	if t.state.Waits == "" {
+		reply, err = b.try(ctx, t)
+	} else {
+		err = &commands.NeedSignIn{Instance: t.state.Waits, Err: errors.New("the command waits already")}
+	}
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
 		reply, err = b.waitForSignIn(ctx, t, need)
 	}
 	if err != nil {
-		return b.explain(t, err), nil
+		return b.explain(t, err)
 	}
-	t.log.Info("answered", "took", time.Since(t.began).Round(time.Millisecond), "rows", len(reply.Table.Rows), "verdict", status(reply))
-	return reply, nil
+	return reply
 }
 
 func status(r commands.Reply) string {
@@ -222,6 +222,14 @@ func (b *Bot) load(ctx context.Context, t *task) error {
 	return nil
 }
 
+// note changes the state of t while its command runs, and makes it durable.
+func (b *Bot) note(ctx context.Context, t *task, change func(*state)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.state)
+	return b.save(ctx, t)
+}
+
 // save makes the state of t durable. If another worker changed it meanwhile,
 // that one has taken over, and this one must stop.
 func (b *Bot) save(ctx context.Context, t *task) error {
@@ -230,13 +238,14 @@ func (b *Bot) save(ctx context.Context, t *task) error {
 		return fmt.Errorf("writing down how far a command is: %w", err)
 	}
 	bucket := b.Engine.Bucket(engine.Commands)
+	write := func() (uint64, error) { return bucket.Update(ctx, t.id, value, t.state.revision) }
 	if t.state.revision == 0 {
-		t.state.revision, err = bucket.Create(ctx, t.id, value)
-	} else {
-		t.state.revision, err = bucket.Update(ctx, t.id, value, t.state.revision)
+		write = func() (uint64, error) { return bucket.Create(ctx, t.id, value) }
 	}
+	revision, err := write()
 	if err != nil {
 		return fmt.Errorf("writing down how far a command is: %w", err)
 	}
+	t.state.revision = revision
 	return nil
 }

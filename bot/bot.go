@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,16 +105,41 @@ func (b *Bot) identify(ctx context.Context) error {
 	return nil
 }
 
-// refused tells whether err is one of these refusals of Slack's.
+// refused tells whether err is one of these refusals of Slack's, or, without
+// names, any.
 func refused(err error, names ...string) bool {
 	e, ok := errors.AsType[slack.SlackErrorResponse](err)
-	if !ok {
-		return false
-	}
-	for _, name := range names {
-		if e.Err == name {
-			return true
+	return ok && (len(names) == 0 || slices.Contains(names, e.Err))
+}
+
+// passing tells whether what failed with err may work at another try: no
+// answer came, or one that has nothing to do with what was asked.
+func passing(err error) bool {
+	return err != nil && (!refused(err) ||
+		refused(err, "internal_error", "fatal_error", "service_unavailable", "request_timeout", "ratelimited", "rate_limited"))
+}
+
+// misplaced tells whether Slack refused to have anything said in this place,
+// in whatever form.
+func misplaced(err error) bool {
+	return refused(err, "channel_not_found", "not_in_channel", "is_archived", "is_inactive", "cannot_reply_to_message", "messages_tab_disabled",
+		"restricted_action", "restricted_action_thread_locked", "restricted_action_read_only_channel", "restricted_action_non_threadable_channel",
+		"restricted_action_thread_only_channel", "ekm_access_denied", "team_access_not_granted", "access_denied", "no_permission",
+		"missing_scope", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired")
+}
+
+// insist tries something until it works, Slack will never have it, or ctx is
+// done.
+func insist(ctx context.Context, try func() error) error {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := try()
+		if !passing(err) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
 		}
 	}
-	return len(names) == 0
 }

@@ -20,7 +20,7 @@ var grants = []grant{
 	{"app_mentions:read", "hear @auditbot in channels", nil, []string{"app_mention"}},
 	{"channels:history", "hear commands in public channels that it is a member of, and find its own answers there", []string{"conversations.replies"}, []string{"message.channels"}},
 	{"groups:history", "the same in private channels", []string{"conversations.replies"}, []string{"message.groups"}},
-	{"im:history", "the same in direct messages", []string{"conversations.replies"}, []string{"message.im"}},
+	{"im:history", "the same in direct messages", []string{"conversations.replies", "conversations.history"}, []string{"message.im"}},
 	{"mpim:history", "the same in group direct messages", []string{"conversations.replies"}, []string{"message.mpim"}},
 	{"chat:write", "answer", []string{"chat.postMessage", "chat.update", "chat.postEphemeral"}, nil},
 	{"files:write", "attach the records as JSON", []string{"files.getUploadURLExternal", "files.completeUploadExternal"}, nil},

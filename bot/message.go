@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"auditbot/commands"
 )
@@ -115,18 +114,20 @@ func readMessage(payload []byte, team string) (m Message, ok bool, err error) {
 }
 
 // command is the line that m asks to run. It is false for everything that is
-// not for this bot: prose, quoted lines, the commands of other bots. The error
-// is a mistake in a line that is.
+// not for this bot: prose, quoted lines, the commands of other bots. What is
+// said to the bot itself, in a direct message or after a mention, always is for
+// it, though it may be no command. The error is a mistake in a line that is.
 func (b *Bot) command(m Message) (line string, ok bool, err error) {
 	line, mentioned, err := typed(m.Text, b.self.user, b.Prefix)
-	name, ok := commands.Name(b.Prefix, line)
-	if !ok && (mentioned || m.Direct()) { // "@auditbot help", and "help" in a DM
-		first, _, _ := strings.Cut(strings.TrimLeftFunc(line, isBlank), " ")
-		if commands.Known(strings.ToLower(first)) {
-			line, name, ok = b.Prefix+strings.TrimLeftFunc(line, isBlank), first, true
+	name, isCommand := commands.Name(b.Prefix, line)
+	if mentioned || m.Direct() {
+		fields := strings.FieldsFunc(line, commands.IsBlank)
+		if !isCommand && len(fields) > 0 && commands.Known(strings.ToLower(fields[0])) { // "@auditbot help", and "help" in a DM
+			line = b.Prefix + line
 		}
+		return line, mentioned || line != "", err
 	}
-	if !ok || !mentioned && !m.Direct() && !commands.Addresses(name) {
+	if !isCommand || !commands.Addresses(name) {
 		return "", false, nil
 	}
 	return line, true, err
@@ -138,5 +139,5 @@ func (b *Bot) nameOf(line string) string {
 	if !commands.Known(name) {
 		return "unknown"
 	}
-	return strings.TrimFunc(name, unicode.IsSpace)
+	return name
 }

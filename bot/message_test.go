@@ -98,13 +98,16 @@ func TestWhichLinesAreForTheBot(t *testing.T) {
 		{"channel", "help", ""},
 		{"channel", "<@UBOT> !deploy", "!deploy"},
 		{"channel", "<@UBOT> help", "!help"},
-		{"channel", "<@UBOT> thanks!", ""},
+		{"channel", "<@UBOT> thanks!", "thanks!"}, // is told that this is no command
+		{"channel", "<@UBOT>: help", "!help"},
 		{"channel", "<@UOTHER> !help", ""},
-		{"channel", "<@UBOT>", ""},
 		{"", "<@UBOT> !help", "!help"},
 		{"im", "!deploy", "!deploy"},
 		{"im", "help o365-auditlog-search", "!help o365-auditlog-search"},
-		{"im", "hello", ""},
+		{"im", "hello", "hello"},
+		{"im", "! help", "! help"},
+		{"im", "help\nme", "!help\nme"},
+		{"im", " ", ""},
 		{"mpim", "!deploy", ""},
 	} {
 		line, ok, err := b.command(Message{Kind: c.kind, Text: c.text})

@@ -24,30 +24,38 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	if err := b.save(ctx, t); err != nil {
 		return err
 	}
-	var err error
-	for i, f := range forms(r) {
-		if _, err = b.say(ctx, t.Channel, t.Place(), f, answerMark(t.id)); !tooMuch(err) {
-			break
-		}
-		t.log.Warn("Slack refused a form of the answer; the next is plainer", "form", i, "err", err)
+	err := b.postForms(ctx, t, r)
+	if passing(err) {
+		return fmt.Errorf("posting the answer: %w", err)
 	}
-	if refused(err) { // whatever the form: the channel is archived, the bot was removed
+	if err != nil {
 		t.log.Error("the answer cannot be posted", "err", err)
 		t.state.Upload = nil
-		b.tellApart(ctx, t, err)
-	} else if err != nil {
-		return fmt.Errorf("posting the answer: %w", err)
+		if err := b.tellApart(ctx, t, err); err != nil {
+			return err
+		}
 	}
 	t.state.Step = posted
 	b.settleProgress(ctx, t)
 	return b.save(ctx, t)
 }
 
-// tooMuch tells whether Slack refused how something is said, and not that it
-// is said.
-func tooMuch(err error) bool {
-	return refused(err, "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long", "invalid_attachments",
-		"no_text", "markdown_text_conflict", "metadata_too_large", "invalid_arguments", "invalid_arg_name", "unsupported_block_type")
+// postForms tries the forms of a reply, plainer and plainer, and the last one
+// without anything but its text.
+func (b *Bot) postForms(ctx context.Context, t *task, r commands.Reply) error {
+	all := forms(r)
+	mark := answerMark(t.id)
+	for i, f := range append(all, all[len(all)-1]) {
+		if i == len(all) {
+			mark = slack.SlackMetadata{}
+		}
+		_, err := b.say(ctx, t.Channel, t.Place(), f, mark)
+		if err == nil || passing(err) || misplaced(err) || i == len(all) {
+			return err
+		}
+		t.log.Warn("Slack refused a form of the answer; the next is plainer", "form", i, "err", err)
+	}
+	return nil
 }
 
 func answerMark(id string) slack.SlackMetadata {
@@ -91,11 +99,12 @@ func (b *Bot) answered(ctx context.Context, t *task) (bool, error) {
 	q := slack.GetConversationRepliesParameters{ChannelID: t.Channel, Timestamp: t.Place(), Oldest: t.TS, Limit: 200, IncludeAllMetadata: true}
 	for {
 		messages, more, next, err := b.Slack.GetConversationRepliesContext(ctx, &q)
-		if refused(err, "thread_not_found", "channel_not_found", "not_in_channel") {
-			return false, nil
+		if passing(err) {
+			return false, fmt.Errorf("looking for the answer in the thread: %w", err)
 		}
 		if err != nil {
-			return false, fmt.Errorf("looking for the answer in the thread: %w", err)
+			t.log.Warn("looking for the answer in the thread; taking it for missing", "err", err)
+			return false, nil
 		}
 		for _, m := range messages {
 			if m.Metadata.EventType == answerEvent && m.Metadata.EventPayload["command"] == t.id {
@@ -111,15 +120,22 @@ func (b *Bot) answered(ctx context.Context, t *task) (bool, error) {
 
 // tellApart tells the person in a direct message that the answer to their
 // command cannot be posted where they asked.
-func (b *Bot) tellApart(ctx context.Context, t *task, why error) {
+func (b *Bot) tellApart(ctx context.Context, t *task, why error) error {
+	if t.Direct() {
+		return nil // there is no other place
+	}
 	dm, err := b.openDM(ctx, t.User)
-	if err == nil && dm != t.Channel {
+	if err == nil {
 		text := fmt.Sprintf("Your command in <#%s> could not be answered there: Slack says %q. Invite me to the channel, or ask here.", t.Channel, why)
 		_, err = b.say(ctx, dm, "", section(text), slack.SlackMetadata{})
 	}
-	if err != nil {
-		t.log.Error("telling the person that their command cannot be answered", "err", err)
+	if passing(err) {
+		return fmt.Errorf("telling somebody that their command cannot be answered: %w", err)
 	}
+	if err != nil {
+		t.log.Error("telling somebody that their command cannot be answered", "err", err)
+	}
+	return nil
 }
 
 // section is a form with text of our own in Slack's markup.
@@ -130,9 +146,9 @@ func section(text string) form {
 
 // refuse tells somebody that they are not served, where only they see it. To
 // strangers it says nothing.
-func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) {
+func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) error {
 	if r.tell == "" {
-		return
+		return nil
 	}
 	var err error
 	if t.Direct() {
@@ -144,9 +160,13 @@ func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) {
 		}
 		_, err = b.Slack.PostEphemeralContext(ctx, t.Channel, t.User, options...)
 	}
+	if passing(err) {
+		return fmt.Errorf("telling somebody that they are not served: %w", err)
+	}
 	if err != nil {
 		t.log.Warn("telling somebody that they are not served", "err", err)
 	}
+	return nil
 }
 
 // openDM is the channel of direct messages with somebody.
@@ -178,8 +198,7 @@ func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
 			t.log.Warn("showing that a command runs", "err", err)
 			return
 		}
-		t.state.Progress = ts
-		if err := b.save(ctx, t); err != nil {
+		if err := b.note(ctx, t, func(s *state) { s.Progress = ts }); err != nil {
 			t.log.Warn("remembering the message that shows that a command runs", "err", err)
 		}
 	})

@@ -3,6 +3,7 @@ package bot
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 // codes are the device codes that wait for somebody to type them: one per
 // person and instance at a time, under the key "instance/user".
 //
-// Each is in the bucket SignIns while it is polled, under "instance/user/ts", so
+// Each is in the bucket SignIns while it is polled, under "instance/user/id", so
 // that a restart goes on with it, and the messages that wait for it are in the
 // bucket Waiting, under "instance/user/id".
 type codes struct {
@@ -37,10 +38,11 @@ type codes struct {
 
 // A code is a device code that was sent to somebody.
 type code struct {
+	ID       string    `json:"id"` // our own
 	User     string    `json:"user"`
 	Instance string    `json:"instance"`
-	DM       string    `json:"dm"` // where the code was sent
-	TS       string    `json:"ts"`
+	DM       string    `json:"dm"`           // where the code was sent
+	TS       string    `json:"ts,omitempty"` // "" while that is not known
 	Sent     time.Time `json:"sent"`
 	Sealed   []byte    `json:"code"` // by [signin.Code.Seal]
 
@@ -55,7 +57,7 @@ func (c *code) key() string { return c.Instance + "/" + c.User }
 
 // place is where the code is in the bucket. The next one of this person has
 // another.
-func (c *code) place() string { return c.key() + "/" + c.TS }
+func (c *code) place() string { return c.key() + "/" + c.ID }
 
 // signIn sends m's author a device code for the instance, unless one is on its
 // way already, and says so in words for the thread, which do not show it.
@@ -82,24 +84,33 @@ func (c *codes) find(key string) *code {
 	return c.open[key]
 }
 
-// sendCode asks for a code, sends it to the person, and begins to poll.
+// sendCode asks for a code, sends it to the person, and begins to poll. The
+// code is written down before it is sent, and polled even if nobody knows
+// whether it arrived: whoever can type it must not do so in vain.
 func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instance) error {
 	device, err := instance.Account.Start(ctx)
 	if err != nil {
 		return err
 	}
-	n := &code{User: m.User, Instance: instance.Name, Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance}
-	n.DM, err = b.openDM(ctx, m.User)
-	if err == nil {
-		n.TS, err = b.say(ctx, n.DM, "", b.prompt(m, n), slack.SlackMetadata{})
+	n := &code{ID: rand.Text(), User: m.User, Instance: instance.Name, Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance}
+	if n.DM, err = b.openDM(ctx, m.User); err != nil {
+		return notSent(err)
 	}
+	if err := b.keepCode(ctx, n); err != nil {
+		return err
+	}
+	err = b.deliver(ctx, m, n)
+	if err != nil && !passing(err) {
+		return errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
+	}
+	b.poll(n)
 	if err != nil {
-		return &auditlog.Refusal{
-			Problem: "you could not be sent a direct message, and a code is shown nowhere else",
-			Advice:  "open a direct message with me and write something; if that is not possible, an admin of this workspace allows the app's Messages tab",
-			Err:     err,
-		}
+		return notSent(err)
 	}
+	return b.keepCode(ctx, n) // with its TS
+}
+
+func (b *Bot) keepCode(ctx context.Context, n *code) error {
 	value, err := json.Marshal(n)
 	if err == nil {
 		_, err = b.Engine.Bucket(engine.SignIns).Put(ctx, n.place(), value)
@@ -107,8 +118,54 @@ func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instanc
 	if err != nil {
 		return fmt.Errorf("writing down a sign-in: %w", err)
 	}
-	b.poll(n)
 	return nil
+}
+
+func notSent(err error) error {
+	return &auditlog.Refusal{
+		Problem: "you could not be sent a direct message, and a code is shown nowhere else",
+		Advice:  "open a direct message with me and write something; if that is not possible, an admin of this workspace allows the app's Messages tab",
+		Err:     err,
+	}
+}
+
+// codeEvent marks the direct messages with a code.
+const codeEvent = "auditbot_code"
+
+// deliver sends the direct message, and does so again if it may not have
+// arrived.
+func (b *Bot) deliver(ctx context.Context, m Message, n *code) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	mark := slack.SlackMetadata{EventType: codeEvent, EventPayload: map[string]any{"id": n.ID}}
+	tried := false
+	return insist(ctx, func() (err error) {
+		if tried && b.findPrompt(ctx, n) {
+			return nil
+		}
+		tried = true
+		n.TS, err = b.say(ctx, n.DM, "", b.prompt(m, n), mark)
+		return err
+	})
+}
+
+// findPrompt looks for the direct message with the code where it is not known
+// whether there is one.
+func (b *Bot) findPrompt(ctx context.Context, n *code) bool {
+	history, err := b.Slack.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
+		ChannelID: n.DM, Limit: 100, IncludeAllMetadata: true,
+	})
+	if err != nil {
+		b.Log.Warn("looking for a code's message", "err", err)
+		return false
+	}
+	for _, m := range history.Messages {
+		if m.Metadata.EventType == codeEvent && m.Metadata.EventPayload["id"] == n.ID {
+			n.TS = m.Timestamp
+			return true
+		}
+	}
+	return false
 }
 
 // prompt is the direct message with the code.
@@ -136,11 +193,11 @@ func (b *Bot) poll(n *code) {
 		if b.codes.life.Err() != nil {
 			return // the next start goes on with it
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.codes.life), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.codes.life), time.Minute)
 		defer cancel()
 		if err != nil && n.resumed {
 			// The token may have been stored, and the code used up, right before the restart.
-			if as, ok, lookErr := n.instance.Account.SignedIn(ctx); ok && lookErr == nil {
+			if as, at, ok, lookErr := n.instance.Account.SignedIn(ctx); ok && lookErr == nil && at.After(n.Sent) {
 				upn, err = as, nil
 			}
 		}
@@ -174,17 +231,35 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 		n.result = "Not signed in to " + n.instance.Tenant + ": " + problem + "."
 		text = "❌ " + mrkdwn(n.result) + "\n" + mrkdwn(commands.Sentence(advice))
 	}
-	if err := b.update(ctx, n.DM, n.TS, section(text+"\n_"+time.Now().UTC().Format("15:04")+" UTC_")); err != nil {
-		log.Error("taking a code out of its message", "err", err)
-	}
+	told := section(text + "\n_" + time.Now().UTC().Format("15:04") + " UTC_")
+	tellErr := b.replacePrompt(ctx, n, told)
 	if err == nil {
 		b.release(ctx, n.key(), waiting)
 	} else {
 		b.dismiss(ctx, n.key(), waiting, n.result)
 	}
+	if passing(tellErr) {
+		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
+	}
+	if tellErr != nil {
+		log.Error("taking a code out of its message", "err", tellErr)
+	}
+	if passing(tellErr) {
+		return // the next start tries again
+	}
 	if err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()); err != nil {
 		log.Error("forgetting a sign-in that is over", "err", err)
 	}
+}
+
+// replacePrompt takes the code out of its message, and says instead what came
+// of it.
+func (b *Bot) replacePrompt(ctx context.Context, n *code, f form) error {
+	if n.TS == "" && !b.findPrompt(ctx, n) {
+		_, err := b.say(ctx, n.DM, "", f, slack.SlackMetadata{})
+		return err
+	}
+	return b.update(ctx, n.DM, n.TS, f)
 }
 
 // resumeSignIns goes on with the sign-ins that a restart interrupted.
@@ -233,7 +308,7 @@ func (b *Bot) checkSignIn(ctx context.Context, m Message, instance commands.Inst
 		return fmt.Sprintf("Not done yet. The code that I sent you in a direct message at %s UTC is valid until %s UTC; I go on by myself once you have entered it.",
 			open.Sent.Format("15:04"), open.device.Expires.UTC().Format("15:04")), nil
 	}
-	upn, ok, err := instance.Account.SignedIn(ctx)
+	upn, _, ok, err := instance.Account.SignedIn(ctx)
 	if err != nil {
 		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
 	}
@@ -254,6 +329,11 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 	}
 	instance := b.Instances(t.User)[i]
+	// From here on it is not run as this item any more: a sign-in may release
+	// it at any moment, under an id of its own.
+	if err := b.note(ctx, t, func(s *state) { s.Waits = instance.Name }); err != nil {
+		return commands.Reply{}, err
+	}
 	waiting := t.Message
 	waiting.Resumed = true
 	value, err := json.Marshal(waiting)
@@ -264,7 +344,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	if err != nil {
 		return commands.Reply{}, fmt.Errorf("letting a command wait: %w", err)
 	}
-	if upn, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
+	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
 		b.release(ctx, key, b.waiting(ctx, key))
 		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
 	}
@@ -294,7 +374,11 @@ func (b *Bot) release(ctx context.Context, key string, waiting []Message) {
 func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why string) {
 	for _, m := range waiting {
 		f := section("❌ " + mrkdwn(why) + " The command that waited does not run; to try again, type it again.")
-		if _, err := b.say(ctx, m.Channel, m.Place(), f, slack.SlackMetadata{}); err != nil {
+		err := insist(ctx, func() error {
+			_, err := b.say(ctx, m.Channel, m.Place(), f, slack.SlackMetadata{})
+			return err
+		})
+		if err != nil {
 			b.Log.Error("saying that a command does not run", "err", err)
 		}
 		b.forget(ctx, key, m)

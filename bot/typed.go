@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"auditbot/commands"
 )
@@ -42,13 +41,14 @@ func typed(text, botUser, prefix string) (line string, mentioned bool, err error
 
 // unmention takes the mentions of the bot off the start.
 func unmention(text, botUser string) (rest string, mentioned bool) {
-	rest = strings.TrimFunc(text, isBlank)
-	for botUser != "" && strings.HasPrefix(rest, "<@"+botUser) {
-		_, after, ok := strings.Cut(rest, ">")
-		if !ok {
+	rest = strings.TrimFunc(text, commands.IsBlank)
+	for botUser != "" {
+		after, ok := strings.CutPrefix(rest, "<@"+botUser)
+		if !ok || after == "" || after[0] != '>' && after[0] != '|' {
 			break
 		}
-		rest, mentioned = strings.TrimLeftFunc(after, isBlank), true
+		_, after, _ = strings.Cut(after, ">")
+		rest, mentioned = strings.TrimLeftFunc(after, func(r rune) bool { return commands.IsBlank(r) || r == ':' || r == ',' }), true
 	}
 	return rest, mentioned
 }
@@ -59,8 +59,8 @@ func uncode(text, prefix string) string {
 	for _, mark := range []string{"```", "`"} {
 		inner, opened := strings.CutPrefix(text, mark)
 		inner, closed := strings.CutSuffix(inner, mark)
-		if opened && closed && strings.HasPrefix(strings.TrimLeftFunc(inner, isBlank), prefix) {
-			return strings.TrimFunc(inner, isBlank)
+		if opened && closed && strings.HasPrefix(strings.TrimLeftFunc(inner, commands.IsBlank), prefix) {
+			return strings.TrimFunc(inner, commands.IsBlank)
 		}
 	}
 	return text
@@ -68,22 +68,23 @@ func uncode(text, prefix string) string {
 
 // untoken is what was typed where a token is now.
 func untoken(kind, target, label string, labelled bool) (string, error) {
-	switch kind {
-	case "@":
+	switch {
+	case kind == "@":
 		return "<@" + target + ">", &commands.Mistake{
 			Problem: "there is a mention of somebody in the command, and Slack does not say which account it means",
 			Hint:    "type the Microsoft account itself: user_ids=ada@contoso.com",
 		}
-	case "#":
-		if labelled && label != "" {
-			return "#" + label, nil
+	case kind == "#" && label != "":
+		return "#" + label, nil
+	case kind == "!" && label != "":
+		return label, nil
+	case kind == "!" && (target == "here" || target == "channel" || target == "everyone"):
+		return "@" + target, nil
+	case kind != "":
+		return "<" + kind + target + ">", &commands.Mistake{
+			Problem: "there is a mention of a channel or a group in the command, and Slack does not say what was typed",
+			Hint:    "type it without the # or @ in front",
 		}
-		return "#" + target, nil
-	case "!":
-		if labelled {
-			return label, nil
-		}
-		return "@" + target, nil // <!here> was typed as @here
 	}
 	scheme, rest, _ := strings.Cut(target, ":")
 	if !labelled {
@@ -123,10 +124,4 @@ func digits(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// isBlank tells whether r takes no ink at the edge of a message: spaces of any
-// kind, and what phones and web pages add.
-func isBlank(r rune) bool {
-	return unicode.IsSpace(r) || unicode.Is(unicode.Zs, r) || r >= '\u200B' && r <= '\u200F' || r == '\u2060' || r == '\uFEFF'
 }

@@ -15,6 +15,9 @@ func TestTypedIsWhatThePersonTyped(t *testing.T) {
 		{`<@UBOT> !help`, `!help`},
 		{`<@UBOT|auditbot>   !help`, `!help`},
 		{"\u00A0<@UBOT>\u00A0!help", `!help`},
+		{`<@UBOT>: !help`, `!help`},
+		{`<@UBOT>, <@UBOT> !help`, `!help`},
+		{"\u202A!help\u202C", `!help`},
 		{"`!help`", `!help`},
 		{"```\n!help\n```", `!help`},
 		{"<@UBOT> ```!a b=1```", `!a b=1`},
@@ -58,6 +61,9 @@ func TestALinkThatLeadsElsewhereIsRefused(t *testing.T) {
 		`!a u=<mailto:a@contoso.com|>`,
 		`!a u=<@U123>`,
 		`!a u=<@U123|ada>`,
+		`!a c=<#C123>`,
+		`!a c=<#C123|>`,
+		`!a c=<!subteam^S1>`,
 	} {
 		_, _, err := typed(slack, "UBOT", "!")
 		if m, ok := err.(*commands.Mistake); !ok || m.Hint == "" {
@@ -72,8 +78,8 @@ func FuzzTyped(f *testing.F) {
 	f.Add(`!a x="a<b & c>d" u=CONTOSO\ada`)
 	f.Add("!a `x`")
 	f.Fuzz(func(t *testing.T, line string) {
-		line = "!" + strings.TrimFunc(line, isBlank)
-		line = strings.TrimFunc(line, isBlank)
+		line = "!" + strings.TrimFunc(line, commands.IsBlank)
+		line = strings.TrimFunc(line, commands.IsBlank)
 		slack := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(line)
 		if got, mentioned, err := typed(slack, "UBOT", "!"); got != line || mentioned || err != nil {
 			t.Errorf("typed(%q) = %q, %v, %v", slack, got, mentioned, err)

@@ -12,9 +12,10 @@ import (
 
 // An upload is a file on its way into a thread.
 type upload struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-	ID   string `json:"id,omitempty"` // Slack's, once all bytes are there
+	Name  string `json:"name"`
+	Size  int64  `json:"size"`
+	ID    string `json:"id,omitempty"` // Slack's, once all bytes are there
+	Tries int    `json:"tries,omitempty"`
 }
 
 // newUpload is what is to be attached to a reply: its records, if there are
@@ -27,7 +28,7 @@ func newUpload(r commands.Reply) *upload {
 }
 
 // uploadTries is how often a file that does not get through is tried.
-const uploadTries = 3
+const uploadTries = 5
 
 // attach puts the file under the answer. If that cannot be done, the answer
 // stands, and the thread says what is missing.
@@ -35,8 +36,12 @@ func (b *Bot) attach(ctx context.Context, t *task) error {
 	if t.state.Upload == nil {
 		return nil
 	}
+	t.state.Upload.Tries++
+	if err := b.save(ctx, t); err != nil {
+		return err
+	}
 	err := b.upload(ctx, t)
-	if err != nil && !refused(err) && t.tries < uploadTries {
+	if passing(err) && t.state.Upload.Tries < uploadTries {
 		return err
 	}
 	if err != nil {
@@ -71,8 +76,7 @@ func (b *Bot) upload(ctx context.Context, t *task) error {
 		Channel:         t.Channel,
 		ThreadTimestamp: t.Place(),
 	})
-	if takenOver && refused(err) {
-		t.log.Warn("completing an upload again; it was complete already", "err", err)
+	if takenOver && refused(err, "file_not_found") { // which is what Slack says to a second time
 		return nil
 	}
 	if err != nil {
@@ -110,7 +114,7 @@ func (b *Bot) sayMissing(ctx context.Context, t *task, why error, id string) err
 		reason = "the workspace does not allow files like it"
 	}
 	text := fmt.Sprintf("⚠️ The records are not attached: %s. What stands above is still right. The log has more under %s.", reason, id)
-	if _, err := b.say(ctx, t.Channel, t.Place(), section(text), slack.SlackMetadata{}); err != nil && !refused(err) {
+	if _, err := b.say(ctx, t.Channel, t.Place(), section(text), slack.SlackMetadata{}); passing(err) {
 		return fmt.Errorf("saying that the file is missing: %w", err)
 	}
 	return nil

@@ -84,7 +84,7 @@ func TestAuthResetForgetsTheSignIn(t *testing.T) {
 			t.Errorf("%q", reply.Title)
 		}
 		says(t, reply.Text, "deleted here", "https://mysignins.microsoft.com")
-		if _, ok, err := i.Account.SignedIn(t.Context()); ok || err != nil {
+		if _, _, ok, err := i.Account.SignedIn(t.Context()); ok || err != nil {
 			t.Errorf("SignedIn = %v, %v", ok, err)
 		}
 		if again := answer(t, env(i), "!o365-auditlog-auth-reset"); again.Title != reply.Title {

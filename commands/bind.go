@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -274,7 +275,11 @@ func (a argument) list(text string) ([]string, error) {
 	var items []string
 	if isJSON(text) {
 		if err := json.Unmarshal([]byte(text), &items); err != nil || slices.ContainsFunc(items, unfit) {
-			return nil, a.mistakef("%s is not a JSON array of texts", shorten(text, 60)).hintf(`write %[1]s="first,second" or %[1]s=["first","second"]`, a.name)
+			m := a.mistakef("%s is not a JSON array of texts", shorten(text, 60))
+			if strings.Contains(text, `\`) {
+				return nil, m.hintf(`in a JSON array a backslash is written twice, %[1]s=["CONTOSO\\ada"]; between commas once, %[1]s=CONTOSO\ada,CONTOSO\bob`, a.name)
+			}
+			return nil, m.hintf(`write %[1]s="first,second" or %[1]s=["first","second"]`, a.name)
 		}
 	} else {
 		for item := range strings.SplitSeq(text, ",") {
@@ -293,8 +298,10 @@ func (a argument) list(text string) ([]string, error) {
 	return items, nil
 }
 
-// unfit tells whether a JSON array brings in what no other list can have.
-func unfit(item string) bool { return item == "" || strings.ContainsRune(item, 0) }
+// unfit tells whether a JSON array brings in what nobody means to search for.
+// Most often it is a backslash that JSON takes for the start of an escape:
+// "CONTOSO\bob" has a backspace in it.
+func unfit(item string) bool { return item == "" || strings.ContainsFunc(item, unicode.IsControl) }
 
 func inQuotes(item string) bool {
 	first, _ := utf8.DecodeRuneInString(item)

@@ -130,7 +130,7 @@ func Run(ctx context.Context, env Env, line string) (Reply, error) {
 // It is false for a line that is not a command: one that does not start with
 // the prefix and a letter right after it.
 func Name(prefix, line string) (string, bool) {
-	after, ok := strings.CutPrefix(strings.TrimFunc(line, isSpace), prefix)
+	after, ok := strings.CutPrefix(strings.TrimFunc(line, IsBlank), prefix)
 	if !ok {
 		return "", false
 	}

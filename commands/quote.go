@@ -69,7 +69,9 @@ func isInvisible(r rune) bool {
 	return false
 }
 
-func isBlank(r rune) bool { return isSpace(r) || isInvisible(r) }
+// IsBlank tells whether r takes no ink: a space of any kind, or an invisible
+// character.
+func IsBlank(r rune) bool { return isSpace(r) || isInvisible(r) }
 
 // isDash tells whether r is a hyphen, a dash or a minus sign.
 func isDash(r rune) bool { return unicode.Is(unicode.Pd, r) || r == '−' }

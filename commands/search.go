@@ -106,7 +106,7 @@ func searchRange(from, to When, now time.Time) (start, end time.Time, err error)
 	}
 	end = now.UTC().Add(time.Second - 1).Truncate(time.Second)
 	if !to.IsZero() {
-		if end, err = to.Time(now); err != nil {
+		if end, err = to.End(now); err != nil {
 			return start, end, named(err, "end_date")
 		}
 	}

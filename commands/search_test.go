@@ -74,7 +74,7 @@ func TestWithoutArgumentsTheNewestTenOfADayAreFound(t *testing.T) {
 func TestNothingFoundIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reply := answer(t, env(as(tenant(t, records(t)), ada)), `!o365-auditlog-search start_date="3 days" end_date="2 days"`)
-		says(t, reply.Title, "from 2026-11-21 09:30:15 to 2026-11-22 09:30:15 UTC: no records found")
+		says(t, reply.Title, "from 2026-11-21 09:30:15 to 2026-11-22 09:30:16 UTC: no records found")
 		if got := content(t, reply.Context); got != "{\"O365AuditLog\": []}\n" || len(reply.Table.Rows) != 0 || reply.Table.Columns != nil {
 			t.Errorf("%s, %v", got, reply.Table)
 		}
@@ -131,9 +131,9 @@ func TestTheRangeIsWhatWasTyped(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                                      "2026-11-23 09:30:15 to 2026-11-24 09:30:16",
 		`start_date="3 days"`:                   "2026-11-21 09:30:15 to 2026-11-24 09:30:16",
-		`start_date="3 days" end_date="2 days"`: "2026-11-21 09:30:15 to 2026-11-22 09:30:15", // the original ignored the end
+		`start_date="3 days" end_date="2 days"`: "2026-11-21 09:30:15 to 2026-11-22 09:30:16", // the original ignored the end
 		`start_date="1 week" end_date=2026-11-20`: "2026-11-17 09:30:15 to 2026-11-20 00:00:00",
-		`end_date=now`:                            "2026-11-23 09:30:15 to 2026-11-24 09:30:15",
+		`end_date=now`:                            "2026-11-23 09:30:15 to 2026-11-24 09:30:16",
 		`start_date=yesterday end_date=today`:     "2026-11-23 00:00:00 to 2026-11-24 00:00:00",
 		`start_date=01/31/21 end_date=02/01/2021`: "2021-01-31 00:00:00 to 2021-02-01 00:00:00",
 		`start_date=1795000000`:                   "2026-11-18 11:06:40 to 2026-11-24 09:30:16",

@@ -25,6 +25,13 @@ func (w When) Relative() bool { return distanceBack.MatchString(w.plain()) }
 // than a year ahead.
 const firstYear = 2000
 
+// End is Time for the end of a range, which is not in it: a fraction of a second
+// is rounded up.
+func (w When) End(now time.Time) (time.Time, error) {
+	t, err := w.moment(now)
+	return t.Add(time.Second - 1).Truncate(time.Second), err
+}
+
 // Time is the moment that the date meant when it was typed, which was at now.
 // It is in UTC, without fractions of seconds. What can be read is
 //
@@ -41,6 +48,11 @@ const firstYear = 2000
 // [*Mistake]: dates that do not exist, that can be read in two ways, or lack
 // their year.
 func (w When) Time(now time.Time) (time.Time, error) {
+	t, err := w.moment(now)
+	return t.Truncate(time.Second), err
+}
+
+func (w When) moment(now time.Time) (time.Time, error) {
 	text := w.plain()
 	t, ok := readDate(text, now.UTC())
 	if !ok {
@@ -49,7 +61,7 @@ func (w When) Time(now time.Time) (time.Time, error) {
 	if _, offset := t.Zone(); offset < -maxOffset || offset > maxOffset {
 		return time.Time{}, mistakef("%q has a zone that is more than 14 hours from UTC", shorten(w.Text, 60)).hintf("%s", dateHint)
 	}
-	t = t.UTC().Truncate(time.Second)
+	t = t.UTC()
 	if t.Year() < firstYear || t.After(now.AddDate(1, 0, 0)) {
 		return time.Time{}, mistakef("%q is %s UTC: the audit log cannot have that", shorten(w.Text, 60), t.Format(time.DateTime)).hintf("%s", dateHint)
 	}

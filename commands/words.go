@@ -63,7 +63,7 @@ func words(line string) ([]word, error) {
 	if err := s.check(line); err != nil {
 		return nil, err
 	}
-	for s.skip(isBlank); s.pos < len(s.line); s.skip(isBlank) {
+	for s.skip(IsBlank); s.pos < len(s.line); s.skip(IsBlank) {
 		if err := s.word(); err != nil {
 			return nil, err
 		}
@@ -210,7 +210,7 @@ func (s *scanner) atArray() bool {
 		return false
 	}
 	i := 1
-	for isBlank(s.next(i)) {
+	for IsBlank(s.next(i)) {
 		i++
 	}
 	return isDouble(s.next(i))

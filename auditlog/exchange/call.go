@@ -132,7 +132,7 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 		return nil, transportError(ctx, base.Host, call, err)
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
-		return nil, newStatusError(resp, body, cmp.Or(r.cmdlet, "EXOModuleFile"), call) // what could be read of the body is good enough
+		return nil, newStatusError(resp, body, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
 	}
 	if err != nil {
 		return nil, &unreadable{call, err}

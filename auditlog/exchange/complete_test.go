@@ -32,9 +32,16 @@ type moody struct {
 	sessions map[string]*moodySession
 }
 
+// An entry is a record, its second as a query has it, and its row.
 type entry struct {
-	id string
-	at time.Time
+	id          string
+	at          time.Time
+	second, row string
+}
+
+func newEntry(n int, at time.Time) entry {
+	id := fmt.Sprintf("id-%d", n)
+	return entry{id, at, at.Format(time.RFC3339), rowOf(fmt.Sprintf(`{"Id":%q,"CreationTime":%q}`, id, at.Format("2006-01-02T15:04:05")))}
 }
 
 type moodySession struct {
@@ -119,7 +126,7 @@ func (m *moody) next(c call) (rows []string, link string) {
 func (m *moody) search(start, end string) []string {
 	var found []entry
 	for _, e := range m.records {
-		if at := e.at.Format(time.RFC3339); start <= at && at < end {
+		if start <= e.second && e.second < end {
 			found = append(found, e)
 			if m.IntN(20) == 0 {
 				found = append(found, e)
@@ -132,7 +139,7 @@ func (m *moody) search(start, end string) []string {
 	}
 	var rows []string
 	for _, e := range found[:min(len(found), m.limit)] {
-		rows = append(rows, rowOf(fmt.Sprintf(`{"Id":%q,"CreationTime":%q}`, e.id, e.at.Format("2006-01-02T15:04:05"))))
+		rows = append(rows, e.row)
 	}
 	return rows
 }
@@ -146,7 +153,7 @@ func newMoody(seed uint64) *moody {
 	}
 	seconds := []int{1, 5, 1000}[r.IntN(3)] // few: many records in each
 	for n := range r.IntN([]int{3, 50, 400}[r.IntN(3)]) {
-		m.records = append(m.records, entry{fmt.Sprintf("id-%d", n), noon.Add(time.Duration(r.IntN(seconds)) * time.Second)})
+		m.records = append(m.records, newEntry(n, noon.Add(time.Duration(r.IntN(seconds))*time.Second)))
 	}
 	slices.SortFunc(m.records, func(a, b entry) int { return cmp.Or(b.at.Compare(a.at), cmp.Compare(a.id, b.id)) })
 	return m
@@ -155,6 +162,7 @@ func newMoody(seed uint64) *moody {
 // Whatever happens on the way: a verdict that admits no loss is right. Either
 // everything is there, or exactly the newest that were asked for.
 func TestAVerdictThatAdmitsNoLossIsRight(t *testing.T) {
+	t.Parallel()
 	seen := map[string]int{}
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
@@ -205,6 +213,7 @@ func TestAVerdictThatAdmitsNoLossIsRight(t *testing.T) {
 
 // A service that neither fails nor forgets is not doubted.
 func TestAServiceInAGoodMoodIsBelieved(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMoody(seed)
@@ -228,11 +237,12 @@ func (m *moody) repeats() bool { return m.short || m.page < 10 }
 
 // What a session holds back beyond its limit is not called complete.
 func TestASessionsLimitIsNotCalledComplete(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMoody(1)
 		m.faults, m.sorted, m.page, m.short, m.records = 0, true, 5000, false, nil
 		for n := range 6000 {
-			m.records = append(m.records, entry{fmt.Sprintf("id-%d", n), noon.Add(time.Duration(n) * time.Second)})
+			m.records = append(m.records, newEntry(n, noon.Add(time.Duration(n)*time.Second)))
 		}
 		log := auditlog.Log{Sources: []auditlog.Source{source(m)}, Now: func() time.Time { return noon.Add(48 * time.Hour) }}
 		res := log.Search(t.Context(), query(5000))

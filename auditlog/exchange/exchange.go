@@ -74,6 +74,9 @@ type Source struct {
 // Name is "exchange".
 func (s *Source) Name() string { return "exchange" }
 
+// moduleFile is the list of cmdlets that somebody may run.
+const moduleFile = "EXOModuleFile"
+
 // moduleVersion is the version of Microsoft's module whose list of cmdlets is
 // asked for.
 const moduleVersion = "3.9.2"
@@ -84,7 +87,7 @@ const moduleVersion = "3.9.2"
 func (s *Source) Cmdlets(ctx context.Context) ([]string, error) {
 	a, err := s.invoke(ctx, request{
 		method: http.MethodGet,
-		path:   "/adminapi/v1.0/" + url.PathEscape(s.Tenant.ID) + "/EXOModuleFile?Version=" + moduleVersion,
+		path:   "/adminapi/v1.0/" + url.PathEscape(s.Tenant.ID) + "/" + moduleFile + "?Version=" + moduleVersion,
 		header: http.Header{"Commandname": {"*"}},
 	}, &auditlog.Verdict{})
 	if err != nil {

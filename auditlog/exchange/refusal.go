@@ -235,7 +235,7 @@ func (e *unreachable) refusal() *auditlog.Refusal {
 		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
 	case unnamed && dns.IsNotFound:
 		r.Problem += ": there is no such host"
-		r.Advice = "whoever runs this bot checks cloud: and exchange_url: in its settings, and the DNS"
+		r.Advice = "whoever runs this bot checks exchange_url: in its settings, and the DNS"
 	case ok && timeout.Timeout():
 		r.Problem = "Exchange Online (" + e.host + ") did not answer in time"
 		r.Advice = "try again with a shorter range; if it stays, whoever runs this bot checks the network between it and " + e.host
@@ -258,7 +258,7 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 	case e.Status == http.StatusUnauthorized && strings.Contains(strings.ToLower(e.Diagnostics), "audience"):
 		return &auditlog.Refusal{
 			Problem: "Exchange Online refused the sign-in: its token is for another service",
-			Advice:  "whoever runs this bot checks cloud:, exchange_url: and client_id: in its settings; then " + signInAgain,
+			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + signInAgain,
 		}
 	case e.Status == http.StatusUnauthorized:
 		return &auditlog.Refusal{
@@ -282,7 +282,7 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 	case e.Status == http.StatusNotFound, e.Status == http.StatusMethodNotAllowed, e.Status/100 == 3:
 		return &auditlog.Refusal{
 			Problem: fmt.Sprintf("there is no Exchange Online for this tenant at this address (%d)%s", e.Status, said(e.Text)),
-			Advice:  "whoever runs this bot checks tenant:, cloud: and exchange_url: in its settings",
+			Advice:  "whoever runs this bot checks tenant: and exchange_url: in its settings",
 		}
 	}
 	return &auditlog.Refusal{
@@ -318,12 +318,16 @@ func (e *StatusError) roleMissing() bool {
 }
 
 func (e *StatusError) roleRefusal() *auditlog.Refusal {
+	cmdlet := e.Cmdlet
+	if cmdlet == moduleFile { // it is refused for the same reason
+		cmdlet = searchCmdlet
+	}
 	r := &auditlog.Refusal{
-		Problem: "this account may not run " + e.Cmdlet + said(cmp.Or(e.Text, e.Diagnostics)),
+		Problem: "this account may not run " + cmdlet + said(cmp.Or(e.Text, e.Diagnostics)),
 		Advice: `an Exchange administrator gives it the role "View-Only Audit Logs" or "Audit Logs" in the Exchange admin centre (the one in Purview is not enough); ` +
 			"once that has come into effect, which can take an hour, " + signInAgain,
 	}
-	if e.Cmdlet != searchCmdlet {
+	if cmdlet != searchCmdlet {
 		r.Advice = "an Exchange administrator gives the account a role that contains it; " + signInAgain
 	}
 	return r

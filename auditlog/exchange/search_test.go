@@ -15,6 +15,7 @@ import (
 )
 
 func TestSearchAsksAsMicrosoftsModuleDoes(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
 	q := auditlog.Query{
 		Start: noon, End: noon.Add(time.Hour + time.Millisecond), Newest: 10,
@@ -60,6 +61,7 @@ func TestSearchAsksAsMicrosoftsModuleDoes(t *testing.T) {
 }
 
 func TestWhatIsNotAskedForIsNotSent(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
 	search(t, source(ms), query(10))
 	for _, name := range []string{"Operations", "UserIds", "IPAddresses", "ObjectIds", "SiteIds", "RecordType", "FreeText"} {
@@ -70,6 +72,7 @@ func TestWhatIsNotAskedForIsNotSent(t *testing.T) {
 }
 
 func TestAnApplicationIsAnchoredAtTheSystemMailbox(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
 	s := source(ms)
 	s.Token = func(context.Context, auditlog.Secret) (auditlog.Token, error) {
@@ -82,6 +85,7 @@ func TestAnApplicationIsAnchoredAtTheSystemMailbox(t *testing.T) {
 }
 
 func TestRecordsKeepTheirBytes(t *testing.T) {
+	t.Parallel()
 	const odd = `{ "Id":"x" ,"CreationTime":"2026-11-05T12:00:00","n":1.10, "big":12345678901234567890,"u":"\u00e9\/<&>","half":"\ud800"}`
 	ms := &service{answers: []http.HandlerFunc{finds(rowOf(odd)), finds()}}
 	var v auditlog.Verdict
@@ -93,6 +97,7 @@ func TestRecordsKeepTheirBytes(t *testing.T) {
 }
 
 func TestASearchEndsWhenTheSessionReturnsNothingMore(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(down(9, 5)...), finds(down(4, 1)...), finds()}}
 	ids, v, err := search(t, source(ms), query(4))
 	if err != nil || !slices.Equal(ids, numbers(9, 1)) {
@@ -104,6 +109,7 @@ func TestASearchEndsWhenTheSessionReturnsNothingMore(t *testing.T) {
 }
 
 func TestALoopThatHasEnoughAsksForNoMore(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(down(9, 1)...)}}
 	var v auditlog.Verdict
 	for range source(ms).Search(t.Context(), query(8), &v) {
@@ -115,6 +121,7 @@ func TestALoopThatHasEnoughAsksForNoMore(t *testing.T) {
 }
 
 func TestLinksAreFollowedWithTheSameBody(t *testing.T) {
+	t.Parallel()
 	link := `"@odata.nextLink":"/adminapi/beta/contoso.onmicrosoft.com/InvokeCommand?$skiptoken=2",`
 	ms := &service{answers: []http.HandlerFunc{says(found(link, down(9, 5)...)), finds(down(4, 1)...), finds()}}
 	ids, v, err := search(t, source(ms), query(20))
@@ -132,6 +139,7 @@ func TestLinksAreFollowedWithTheSameBody(t *testing.T) {
 const expiredLink = `{"error":{"code":"BadRequest","message":"Expired or Invalid pagination request. Default Expiry time is 00:30:00"}}`
 
 func TestRefusedLinksMakeTheSessionTurnThePages(t *testing.T) {
+	t.Parallel()
 	link := `"@odata.nextLink":"https://outlook.office365.com:443/x?$skiptoken=2",`
 	ms := &service{answers: []http.HandlerFunc{
 		says(found(link, down(9, 7)...)), refuses(400, expiredLink), // 3 rows on a page
@@ -153,6 +161,7 @@ func TestRefusedLinksMakeTheSessionTurnThePages(t *testing.T) {
 }
 
 func TestALinkToElsewhereIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{
 		"https://evil.example/x", "http://outlook.office365.com/x", "//evil.example/x",
 		"https://outlook.office365.com:8443/x", "https://ada@outlook.office365.com/x", "https://outlook.office365.com.evil.example/",
@@ -172,6 +181,8 @@ func TestALinkToElsewhereIsNotFollowed(t *testing.T) {
 }
 
 func TestFiveThousandRowsMayNotBeAll(t *testing.T) {
+	t.Parallel()
+	most := finds(down(5000, 1)...)
 	for _, c := range []struct {
 		name   string
 		after  http.HandlerFunc
@@ -182,7 +193,7 @@ func TestFiveThousandRowsMayNotBeAll(t *testing.T) {
 		{"one more follows", finds(row(0)), 5001, auditlog.Unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ms := &service{answers: []http.HandlerFunc{finds(down(5000, 1)...), c.after, finds()}}
+			ms := &service{answers: []http.HandlerFunc{most, c.after, finds()}}
 			ids, v, err := search(t, source(ms), query(5000))
 			if err != nil || len(ids) != c.rows || v.Status() != c.status {
 				t.Errorf("%d rows, %v, %v", len(ids), v, err)
@@ -195,6 +206,7 @@ func TestFiveThousandRowsMayNotBeAll(t *testing.T) {
 }
 
 func TestNoRecordsIsAskedTwiceAndTheSwitchIsChecked(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		config http.HandlerFunc
@@ -221,6 +233,7 @@ func TestNoRecordsIsAskedTwiceAndTheSwitchIsChecked(t *testing.T) {
 }
 
 func TestTheSecondQuestionMayFindWhatTheFirstDidNot(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(), finds(row(1)), finds()}}
 	ids, v, err := search(t, source(ms), query(10))
 	if err != nil || len(ids) != 1 || v.Status() != auditlog.Complete || sessions(ms.asked) != "abb" {
@@ -229,6 +242,7 @@ func TestTheSecondQuestionMayFindWhatTheFirstDidNot(t *testing.T) {
 }
 
 func TestAnAnswerThatTheServiceGaveUpOnIsNoAnswer(t *testing.T) {
+	t.Parallel()
 	for name, failure := range map[string]http.HandlerFunc{
 		"a warning and no rows":           says(found(gaveUp)),
 		"a warning and rows":              says(found(gaveUp, down(9, 8)...)),
@@ -283,6 +297,7 @@ func TestAnAnswerThatTheServiceGaveUpOnIsNoAnswer(t *testing.T) {
 }
 
 func TestWhatTheServiceSentWhenItGaveUpIsKept(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ms := &service{answers: []http.HandlerFunc{says(found(gaveUp, down(9, 7)...)), says(found(gaveUp))}}
 		ids, v, err := search(t, source(ms), query(20))
@@ -296,6 +311,7 @@ func TestWhatTheServiceSentWhenItGaveUpIsKept(t *testing.T) {
 }
 
 func TestRecordsOfASearchThatWasGivenUpAreNotCalledNewest(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ms := &service{answers: []http.HandlerFunc{says(found(gaveUp, down(300, 1)...))}}
 		log := auditlog.Log{Sources: []auditlog.Source{source(ms)}}
@@ -314,6 +330,7 @@ func TestRecordsOfASearchThatWasGivenUpAreNotCalledNewest(t *testing.T) {
 }
 
 func TestASearchThatFindsLessTheSecondTimeIsDoubted(t *testing.T) {
+	t.Parallel()
 	for name, answers := range map[string][]http.HandlerFunc{
 		"nothing instead of what it sent when it gave up": {says(found(gaveUp, down(9, 7)...)), finds(), finds()},
 		"less than what it sent when it gave up":          {says(found(gaveUp, down(9, 7)...)), finds(row(9)), finds()},
@@ -337,6 +354,7 @@ func TestASearchThatFindsLessTheSecondTimeIsDoubted(t *testing.T) {
 }
 
 func TestOtherWarningsCastDoubt(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{
 		says(found(`"@adminapi.warnings":["Results were\u0000 truncated.\n"],`, row(9))), finds(),
 	}}
@@ -350,6 +368,7 @@ func TestOtherWarningsCastDoubt(t *testing.T) {
 }
 
 func TestASessionThatBreaksOffIsReadFromTheStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ms := &service{answers: []http.HandlerFunc{
 			finds(down(9, 7)...), breaks(io.EOF), // were rows 6 to 4 in it? nobody knows
@@ -366,6 +385,7 @@ func TestASessionThatBreaksOffIsReadFromTheStart(t *testing.T) {
 }
 
 func TestThrottlingDoesNotEndTheSession(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ms := &service{answers: []http.HandlerFunc{
 			finds(down(9, 7)...), refuses(429, "", "Retry-After", "7"), finds(down(6, 4)...), finds(),
@@ -382,6 +402,7 @@ func TestThrottlingDoesNotEndTheSession(t *testing.T) {
 }
 
 func TestEachPageHasItsOwnTries(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		busy := refuses(429, "", "Retry-After", "1")
 		ms := &service{answers: []http.HandlerFunc{busy, busy, busy, finds(row(9)), busy, busy, busy, finds(row(8)), busy, busy, busy, finds()}}
@@ -392,6 +413,7 @@ func TestEachPageHasItsOwnTries(t *testing.T) {
 }
 
 func TestAServiceThatRepeatsItselfIsDoubted(t *testing.T) {
+	t.Parallel()
 	ms := &service{answers: []http.HandlerFunc{finds(down(9, 7)...)}}
 	ids, v, err := search(t, source(ms), query(20))
 	if err != nil || !slices.Equal(ids, numbers(9, 7)) || v.Status() != auditlog.Unknown || len(ms.asked) != 2 {
@@ -400,6 +422,7 @@ func TestAServiceThatRepeatsItselfIsDoubted(t *testing.T) {
 }
 
 func TestAServiceThatSaysMoreAndSendsNothingIsDoubted(t *testing.T) {
+	t.Parallel()
 	for _, flag := range []string{`{"moreRecordsAvailable":true}`, `"{\"MoreRecordsAvailable\": true}"`} {
 		last := strings.Replace(row(9), `"ResultIndex":1`, `"AuditSearchRequestMetadata":`+flag, 1)
 		ms := &service{answers: []http.HandlerFunc{finds(last), finds()}}
@@ -415,6 +438,7 @@ func TestAServiceThatSaysMoreAndSendsNothingIsDoubted(t *testing.T) {
 }
 
 func TestEmptyPagesWithLinksDoNotGoOnForever(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ms := &service{answers: []http.HandlerFunc{says(found(`"@odata.nextLink":"/x",`))}}
 		_, v, err := search(t, source(ms), query(20))
@@ -425,6 +449,7 @@ func TestEmptyPagesWithLinksDoNotGoOnForever(t *testing.T) {
 }
 
 func TestOddRowsAreKept(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]string{
 		"without AuditData":    `{"Identity":"id-7","Operations":"X"}`,
 		"with null AuditData":  `{"Identity":"id-7","AuditData":null}`,

@@ -41,16 +41,21 @@ func contoso(t *testing.T, n int) (*tenantsim.Server, *exchange.Source) {
 	return tenant, as(tenant, ada)
 }
 
-// as is a source that reads a tenant as somebody.
+// as is a source that reads a tenant as somebody, with a token until that is
+// refused.
 func as(tenant *tenantsim.Server, upn string) *exchange.Source {
 	url := tenant.URL
 	if url == "" {
 		url = "https://outlook.office365.com"
 	}
+	var token auditlog.Secret
 	return &exchange.Source{
 		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{tenant}, Timeout: 110 * time.Second}, URL: url, ID: "contoso.com"},
-		Token: func(context.Context, auditlog.Secret) (auditlog.Token, error) {
-			return auditlog.Token{Access: auditlog.Secret(tenant.Token(upn)), Account: upn}, nil
+		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
+			if token == rejected { // "" at first
+				token = auditlog.Secret(tenant.Token(upn))
+			}
+			return auditlog.Token{Access: token, Account: upn}, nil
 		},
 	}
 }
@@ -74,6 +79,7 @@ func count(t *testing.T, s *exchange.Source, n int) (records int, v auditlog.Ver
 }
 
 func TestFaultsOfATenant(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		faults []tenantsim.Fault
@@ -90,7 +96,7 @@ func TestFaultsOfATenant(t *testing.T) {
 		{"broke off later", []tenantsim.Fault{tenantsim.Nothing, tenantsim.Reset}, ""},
 		{"not JSON", []tenantsim.Fault{tenantsim.NotJSON}, ""},
 		{"labelled as gzip", []tenantsim.Fault{tenantsim.Mislabelled}, ""},
-		{"too long", []tenantsim.Fault{tenantsim.Oversized(65 << 20)}, ""},
+		{"too long", []tenantsim.Fault{tenantsim.Oversized(exchange.MaxBody)}, ""},
 		{"hung", []tenantsim.Fault{tenantsim.Hung}, ""},
 		{"late", []tenantsim.Fault{tenantsim.Late(time.Minute)}, ""},
 		{"repeated", []tenantsim.Fault{tenantsim.Nothing, tenantsim.Repeated}, "repeat itself"},
@@ -118,6 +124,7 @@ func TestFaultsOfATenant(t *testing.T) {
 }
 
 func TestAnUnsortedTenantIsNotCalledNewest(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		tenant, s := contoso(t, 300)
 		tenant.Fail(tenantsim.Unsorted)
@@ -131,6 +138,7 @@ func TestAnUnsortedTenantIsNotCalledNewest(t *testing.T) {
 }
 
 func TestATenantsPages(t *testing.T) {
+	t.Parallel()
 	for _, refused := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			tenant, s := contoso(t, 300)
@@ -158,6 +166,7 @@ func (p pages) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestATenantWithoutTheRoleOrAuditing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		tenant, s := contoso(t, 0)
 		if n, v, err := count(t, s, 10); err != nil || n != 0 || v.String() != "Complete" {
@@ -179,6 +188,7 @@ func TestATenantWithoutTheRoleOrAuditing(t *testing.T) {
 }
 
 func TestATenantThatGoesAwayInTheMiddle(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		tenant, s := contoso(t, 300)
 		tenant.Fail(tenantsim.Nothing)

@@ -41,7 +41,7 @@ func TestAPersonSignsInWithACode(t *testing.T) {
 		if err != nil || token.Account != ada || string(token.Access) != shelf.field("access") || len(token.Access) < 100 {
 			t.Errorf("Token = %v, %v", token, err)
 		}
-		if upn, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
+		if upn, _, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
 			t.Errorf("SignedIn = %q, %v, %v", upn, ok, err)
 		}
 		for name, want := range map[string]string{"v": "1", "upn": ada, "tid": tenantID, "client_id": clientID, "resource": exchange} {

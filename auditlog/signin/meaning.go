@@ -16,7 +16,7 @@ func (m meaning) refusal() *auditlog.Refusal {
 // Advice that several numbers share.
 const (
 	again     = "start again: !o365-auditlog-auth-start"
-	settings  = "whoever runs this bot checks tenant:, cloud:, login_url: and client_id: in its settings"
+	settings  = "whoever runs this bot checks tenant:, login_url: and client_id: in its settings"
 	itsPolicy = "an Entra administrator looks the sign-in up in Entra's sign-in log, which names the policy, and exempts this account or the application from it; until then this account cannot be used here"
 	consent   = "an Entra administrator gives consent: Entra admin centre, Enterprise applications, the application, Permissions, Grant admin consent; then " + again
 	newSecret = "whoever runs this bot makes a new secret or certificate for the application in the Entra admin centre, App registrations, and gives it to the bot"
@@ -75,7 +75,7 @@ var meanings = map[int]meaning{
 	90094:   {"an administrator has to consent to what the application wants to do", consent},
 	650056:  {"the application is set up wrongly: it asks for nothing, or nobody has consented", "whoever runs this bot checks the application's API permissions (Office 365 Exchange Online, delegated, Exchange.Manage); then " + consent},
 	650057:  {"the application asks for a service that is not among its API permissions", "whoever runs this bot adds it: Office 365 Exchange Online, delegated, Exchange.Manage; then " + consent},
-	500011:  {"the service is not known in the tenant", "whoever runs this bot checks exchange_url: and cloud: in its settings, and that the tenant has Exchange Online"},
+	500011:  {"the service is not known in the tenant", "whoever runs this bot checks exchange_url: in its settings, and that the tenant has Exchange Online"},
 	700016:  {"the application is not known in the tenant", "whoever runs this bot checks client_id: and tenant: in its settings; an application of another tenant has to be consented to first"},
 	7000112: {"the application is disabled", "an Entra administrator enables it: Enterprise applications, the application, Properties, Enabled for users to sign in"},
 	70001:   {"the application is disabled or not known in the tenant", "whoever runs this bot checks client_id: and tenant: in its settings"},
@@ -96,10 +96,10 @@ var meanings = map[int]meaning{
 	90120:   {"the code was used or declined already", again},
 	54005:   {"the code was used already, and Microsoft's answer got lost", again},
 	700005:  {"the code is of another application or tenant", again},
-	90002:   {"there is no such tenant", "whoever runs this bot checks tenant: and cloud: in its settings"},
+	90002:   {"there is no such tenant", "whoever runs this bot checks tenant: and login_url: in its settings"},
 	50059:   {"Microsoft cannot tell which tenant is meant", settings},
-	50128:   {"there is no tenant with this domain", "whoever runs this bot checks tenant: and cloud: in its settings"},
-	90038:   {"the tenant is in another national cloud", "whoever runs this bot sets cloud: in its settings to the tenant's: global, gcchigh, dod or china"},
+	50128:   {"there is no tenant with this domain", "whoever runs this bot checks tenant: and login_url: in its settings"},
+	90038:   {"the tenant is in another national cloud", "whoever runs this bot sets login_url: and exchange_url: in its settings to those of that cloud"},
 	50194:   {"the application is of one tenant alone, and this is another", "whoever runs this bot checks tenant: and client_id: in its settings"},
 	50196:   {"Microsoft sees the same request again and again and breaks off", "wait some minutes, then try again; if it stays, report it to whoever runs this bot"},
 	9002313: {"Microsoft finds the request malformed", again + "; if it stays, " + settings},

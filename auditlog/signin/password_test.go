@@ -119,7 +119,7 @@ func TestAPasswordIsNotSentWhereMicrosoftDoesNotAnswer(t *testing.T) {
 func TestSigningInWithAPasswordOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, shelf := signedIn(t, contoso(t))
-		if upn, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
+		if upn, _, ok, err := a.SignedIn(t.Context()); upn != ada || !ok || err != nil {
 			t.Errorf("SignedIn = %q, %v, %v", upn, ok, err)
 		}
 		before := shelf.field("access")

@@ -93,7 +93,7 @@ func sameOrigin(a, b string) bool {
 func (e *Entra) foreign(address string) error {
 	return &auditlog.Refusal{
 		Problem: fmt.Sprintf("%s says that sign-ins of the tenant %s are the business of %q", e.host(), e.Tenant, clean(address, 100)),
-		Advice:  "whoever runs this bot checks tenant:, cloud: and login_url: in its settings: the tenant may be in another national cloud, or something on the way answers in Microsoft's place",
+		Advice:  "whoever runs this bot checks tenant: and login_url: in its settings: the tenant may be in another national cloud, or something on the way answers in Microsoft's place",
 	}
 }
 

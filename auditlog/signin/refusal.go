@@ -260,7 +260,7 @@ func (e *noAnswer) refusal() *auditlog.Refusal {
 		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
 	case unnamed && dns.IsNotFound:
 		r.Problem += ": there is no such host"
-		r.Advice = "whoever runs this bot checks cloud: and login_url: in its settings, and the DNS"
+		r.Advice = "whoever runs this bot checks login_url: in its settings, and the DNS"
 	case ok && timeout.Timeout():
 		r.Problem = "Microsoft's sign-in service (" + e.host + ") did not answer in time"
 	case errors.Is(e.err, errUnreadable):

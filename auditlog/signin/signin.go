@@ -239,12 +239,12 @@ func (a *Account) Reset(ctx context.Context) error {
 	return nil
 }
 
-// SignedIn tells whether a sign-in is stored, and whose it is. Whether
-// Microsoft still takes it is not asked.
-func (a *Account) SignedIn(ctx context.Context) (upn string, ok bool, err error) {
+// SignedIn tells whether a sign-in is stored, whose it is, and when they signed
+// in. Whether Microsoft still takes it is not asked.
+func (a *Account) SignedIn(ctx context.Context) (upn string, at time.Time, ok bool, err error) {
 	s, _, err := a.load(ctx)
 	if errors.Is(err, ErrNotSignedIn) {
-		return "", false, nil
+		return "", time.Time{}, false, nil
 	}
-	return s.UPN, err == nil, err
+	return s.UPN, s.SignedIn, err == nil, err
 }

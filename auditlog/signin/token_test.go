@@ -296,7 +296,7 @@ func TestASignInThatHasEnded(t *testing.T) {
 				if !shelf.empty() {
 					t.Error("it is still stored")
 				}
-				if upn, ok, err := a.SignedIn(t.Context()); upn != "" || ok || err != nil {
+				if upn, _, ok, err := a.SignedIn(t.Context()); upn != "" || ok || err != nil {
 					t.Errorf("SignedIn = %q, %v, %v", upn, ok, err)
 				}
 			})
@@ -419,7 +419,7 @@ func TestWhatIsStoredForSomethingElseIsNoSignIn(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 				says(t, err.Error(), c.why)
-				if _, ok, err := a.SignedIn(t.Context()); ok || err != nil {
+				if _, _, ok, err := a.SignedIn(t.Context()); ok || err != nil {
 					t.Errorf("SignedIn: %v, %v", ok, err)
 				}
 			})
@@ -450,7 +450,7 @@ func TestAStoreThatFailsIsSaid(t *testing.T) {
 		if _, err := a.Token(t.Context(), ""); !errors.Is(err, broken) || errors.Is(err, signin.ErrNotSignedIn) {
 			t.Errorf("Token: %v", err)
 		}
-		if _, ok, err := a.SignedIn(t.Context()); !errors.Is(err, broken) || ok {
+		if _, _, ok, err := a.SignedIn(t.Context()); !errors.Is(err, broken) || ok {
 			t.Errorf("SignedIn: %v, %v", ok, err)
 		}
 		if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); !errors.Is(err, broken) {

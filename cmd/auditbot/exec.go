@@ -59,7 +59,7 @@ type terminal struct {
 	tenants []*tenant
 	person  string // "local:ada"
 	json    bool
-	lines   bool   // one JSON object per command
+	lines   bool   // commands come from standard input; with json, each yields one object on a line
 	out     string // "" means that attachments are not kept
 	scratch string // a folder that is deleted at the end
 	closers []func()
@@ -74,7 +74,7 @@ func (t *terminal) close() {
 // open puts together what answers commands: the configured instances, or the
 // simulated tenant with somebody signed in.
 func (c execCommand) open(p *program) (t *terminal, err error) {
-	t = &terminal{program: p, json: c.JSON, out: c.Out, lines: c.JSON && c.Command[0] == "-", person: "local:" + localUser()}
+	t = &terminal{program: p, json: c.JSON, out: c.Out, lines: c.Command[0] == "-", person: "local:" + localUser()}
 	defer func() {
 		if err != nil {
 			t.close()
@@ -129,6 +129,11 @@ func (t *terminal) connect(s settings, key []byte) error {
 	t.closers = append(t.closers, func() { e.Close() })
 	t.prefix = s.Slack.Prefix
 	t.tenants, err = newTenants(s, t.getenv, e)
+	for _, tenant := range t.tenants {
+		for _, warning := range tenant.warnings() {
+			fmt.Fprintf(t.stderr, "auditbot: warning: %s: %s\n", tenant.Name, warning)
+		}
+	}
 	return err
 }
 
@@ -153,28 +158,47 @@ type outcome struct {
 	status int
 }
 
-// readLines answers one command per line.
+// readLines answers one command per line, until there are no more or it is
+// interrupted.
 func (t *terminal) readLines(r io.Reader) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
+	lines := make(chan string)
+	var readErr error
+	go func() {
+		defer close(lines)
+		s := bufio.NewScanner(r)
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			select {
+			case lines <- s.Text():
+			case <-t.ctx.Done():
+				return
+			}
+		}
+		readErr = s.Err()
+	}()
 	worst := answered
-	for lines.Scan() && t.ctx.Err() == nil {
-		if strings.TrimSpace(lines.Text()) == "" {
-			continue
+	for {
+		select {
+		case <-t.ctx.Done():
+			return context.Cause(t.ctx)
+		case line, ok := <-lines:
+			if !ok && readErr != nil {
+				return fmt.Errorf("reading commands: %w", readErr)
+			}
+			if !ok && worst != answered {
+				return &toldError{worst}
+			}
+			if !ok {
+				return nil
+			}
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			if told, ok := errors.AsType[*toldError](t.exit(t.one(t.ctx, line))); ok {
+				worst = worse(worst, told.status)
+			}
 		}
-		status := answered
-		if told, ok := errors.AsType[*toldError](t.exit(t.one(t.ctx, lines.Text()))); ok {
-			status = told.status
-		}
-		worst = worse(worst, status)
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("reading commands: %w", err)
-	}
-	if worst != answered {
-		return &toldError{worst}
-	}
-	return nil
 }
 
 // worse is the worse of two exit statuses: a failure of ours is worse than a
@@ -280,7 +304,7 @@ func (t *terminal) showCode(ctx context.Context, instance commands.Instance) (st
 }
 
 func checkSignIn(ctx context.Context, prefix string, instance commands.Instance) (string, error) {
-	upn, ok, err := instance.Account.SignedIn(ctx)
+	upn, _, ok, err := instance.Account.SignedIn(ctx)
 	if err != nil {
 		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
 	}
@@ -338,7 +362,7 @@ func (t *terminal) exit(o outcome) error {
 
 func (t *terminal) show(o outcome) error {
 	switch {
-	case t.lines:
+	case t.lines && t.json:
 		return writeJSON(t.stdout, o)
 	case o.status != answered:
 		_, err := fmt.Fprintln(t.stderr, commands.VisibleLines(o.Error))
@@ -359,9 +383,9 @@ func (t *terminal) show(o outcome) error {
 	return errors.Join(err, t.keepVerdict(o))
 }
 
-// keepVerdict writes verdict.json beside the attachments.
+// keepVerdict writes the verdict of a single command beside its attachments.
 func (t *terminal) keepVerdict(o outcome) error {
-	if t.out == "" || o.Verdict == nil {
+	if t.out == "" || o.Verdict == nil || t.lines {
 		return nil
 	}
 	f, err := os.Create(filepath.Join(t.out, "verdict.json"))

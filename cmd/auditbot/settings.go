@@ -120,7 +120,7 @@ func loadSettings(path string, getenv func(string) string) (settings, error) {
 		return wrong(err)
 	}
 	if len(root.Content) > 0 {
-		if err := checkKeys(root.Content[0], reflect.TypeOf(s), ""); err != nil {
+		if err := checkKeys(root.Content[0], reflect.TypeFor[settings](), ""); err != nil {
 			return wrong(err)
 		}
 		decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -193,6 +193,9 @@ func (s settings) check() error {
 	if _, err := s.Log.level(); err != nil {
 		return err
 	}
+	if err := s.Access.check(); err != nil {
+		return err
+	}
 	if len(s.Instances) == 0 {
 		return errors.New("instances: there must be one at least, with name and tenant")
 	}
@@ -204,6 +207,33 @@ func (s settings) check() error {
 		seen = append(seen, i.Name)
 		if err := i.check(); err != nil {
 			return fmt.Errorf("instance %q: %w", i.Name, err)
+		}
+	}
+	return nil
+}
+
+var (
+	channelID = regexp.MustCompile(`^[CGD][A-Z0-9]+$`)
+	userID    = regexp.MustCompile(`^[UW][A-Z0-9]+$`)
+	groupID   = regexp.MustCompile(`^S[A-Z0-9]+$`)
+)
+
+// check refuses names where ids belong: they would let in nobody, silently.
+func (a accessSettings) check() error {
+	for _, list := range []struct {
+		key, where string
+		ids        []string
+		shape      *regexp.Regexp
+	}{
+		{"access.channels", "at the end of the channel's details in Slack, as C0123ABCD", a.Channels, channelID},
+		{"access.analysts.users", `in the person's profile in Slack, under "Copy member ID", as U0123ABCD`, a.Analysts.Users, userID},
+		{"access.analysts.groups", "at the end of the user group's address in Slack, as S0123ABCD", a.Analysts.Groups, groupID},
+		{"access.admins.users", `in the person's profile in Slack, under "Copy member ID", as U0123ABCD`, a.Admins.Users, userID},
+	} {
+		for _, id := range list.ids {
+			if !list.shape.MatchString(id) {
+				return fmt.Errorf("%s: %q is not an id; it is %s", list.key, id, list.where)
+			}
 		}
 	}
 	return nil

@@ -64,7 +64,9 @@ func TestSettingsThatCannotBeMeant(t *testing.T) {
 		good + "log: {level: loud}":                                                   "is not one of debug, info, warn, error",
 		good + "access: [":                                                            "yaml",
 		good + "engine: ./data":                                                       "cannot unmarshal",
-		"just text":                                                                   "cannot unmarshal",
+		good + "access: {channels: ['#soc-incidents']}":                               `access.channels: "#soc-incidents" is not an id`,
+		good + "access: {analysts: {users: [ada]}}":                                   `access.analysts.users: "ada" is not an id`,
+		"just text": "cannot unmarshal",
 	} {
 		_, err := loadSettings(settingsFile(t, text), none)
 		if err == nil || !commands.IsMistake(err) || !strings.Contains(err.Error(), want) {

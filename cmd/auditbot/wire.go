@@ -54,14 +54,16 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 	return all, nil
 }
 
-// warn says what an operator should not have configured without a reason.
-func (t *tenant) warn(log *slog.Logger) {
+// warnings say what an operator should not have configured without a reason.
+func (t *tenant) warnings() []string {
+	var all []string
 	if t.Auth == authPassword {
-		log.Warn("auth: password is set: it needs an account without multi-factor authentication, and the audit log does not tell who searched", "instance", t.Name)
+		all = append(all, "auth: password is set: it needs an account without multi-factor authentication, and the audit log does not tell who searched")
 	}
 	if t.Insecure {
-		log.Warn("insecure: true is set: certificates of Microsoft's hosts are not checked, so whoever is on the way can take tokens and change results", "instance", t.Name)
+		all = append(all, "insecure: true is set: certificates of Microsoft's hosts are not checked, so whoever is on the way can take tokens and change results")
 	}
+	return all
 }
 
 // resource is what tokens are asked for. A simulated tenant has Microsoft's
@@ -70,7 +72,7 @@ func resource(i instanceSettings) string {
 	if strings.HasPrefix(i.ExchangeURL, "http://") {
 		return "https://outlook.office365.com"
 	}
-	return i.ExchangeURL
+	return strings.TrimRight(i.ExchangeURL, "/")
 }
 
 // microsoft is a client for Microsoft's hosts. Proxies are those of the
@@ -154,13 +156,15 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		return err
 	}
 	for _, t := range tenants {
-		t.warn(log)
+		for _, warning := range t.warnings() {
+			log.Warn(warning, "instance", t.Name)
+		}
 	}
 	api := slack.New(string(tokens.Bot),
 		slack.OptionAppLevelToken(string(tokens.App)),
 		slack.OptionAPIURL(s.Slack.APIURL),
-		slack.OptionHTTPClient(&http.Client{Timeout: time.Minute}), // slack-go's own has no time-out
-		slack.OptionRetry(3))                                       // of 429 only; must come after the client
+		slack.OptionHTTPClient(slackClient()),
+		slack.OptionRetry(3)) // of 429 only; must come after the client
 	b := &bot.Bot{
 		Slack:     api,
 		Engine:    e,
@@ -170,6 +174,15 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Instances: func(user string) []commands.Instance { return instancesAs(tenants, user) },
 	}
 	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
+}
+
+// slackClient is a client with time-outs, which slack-go's own has not. Slack
+// must begin to answer within a minute; a large file may take its time to get
+// there.
+func slackClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = time.Minute
+	return &http.Client{Transport: transport, Timeout: 15 * time.Minute}
 }
 
 func (a accessSettings) access() bot.Access {
