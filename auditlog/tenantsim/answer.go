@@ -34,7 +34,11 @@ type row struct {
 // response is the page as JSON. Beside a property may stand an annotation of
 // its type, with an "@" in its name.
 func (p page) response() response {
-	body := make([]byte, 0, 2048*(len(p.rows)+1))
+	size := 1024
+	for _, r := range p.rows {
+		size += 700 + len(r.data)*5/4 // the other columns, and what is escaped
+	}
+	body := make([]byte, 0, size)
 	body = append(body, `{"@odata.context":"https://outlook.office365.com/adminapi/beta/$metadata#Collection(Exchange.GenericHashTable)",`...)
 	body = append(body, `"adminapi.warnings@odata.type":"#Collection(String)","@adminapi.warnings":[`...)
 	for i, w := range p.warnings {

@@ -21,6 +21,7 @@ func redeem(t *testing.T, s *tenantsim.Server, code answer) answer {
 }
 
 func TestThePageSignsInWithWhatWasTyped(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	code := newCode(t, s)
 	if page := get(t, s.URL+"/devicelogin"); !strings.Contains(string(page.body), "<title>Enter code (simulated)</title>") {
@@ -43,6 +44,7 @@ func TestThePageSignsInWithWhatWasTyped(t *testing.T) {
 }
 
 func TestWhatThePageDecides(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	for _, test := range []struct {
 		decision, account, other string
@@ -71,6 +73,7 @@ func TestWhatThePageDecides(t *testing.T) {
 }
 
 func TestAWrongCodeIsShownAsText(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	const hostile = `"><script>alert(1)</script>`
 	for _, page := range []answer{
@@ -84,6 +87,7 @@ func TestAWrongCodeIsShownAsText(t *testing.T) {
 }
 
 func TestNamesInTheTenantAreShownAsText(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.NewServer(tenantsim.Tenant{
 		Records:  load(t),
 		Name:     "<b>Contoso</b>",
@@ -101,6 +105,7 @@ func TestNamesInTheTenantAreShownAsText(t *testing.T) {
 }
 
 func TestThePageTakesFormsFromItselfOnly(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	code := newCode(t, s)
 	form := url.Values{"code": {code.text("user_code")}, "account": {"ada@contoso.com"}, "decision": {"approve"}}.Encode()
@@ -135,6 +140,7 @@ func TestThePageTakesFormsFromItselfOnly(t *testing.T) {
 }
 
 func TestThePageRunsNoScriptAndLoadsItsStyle(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	page := get(t, s.URL+"/devicelogin?otc=ABC")
 	if policy := page.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'") || !strings.Contains(policy, "frame-ancestors 'none'") {

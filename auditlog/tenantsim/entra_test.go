@@ -67,6 +67,7 @@ func verify(t *testing.T, s *tenantsim.Server, token string) jwt.MapClaims {
 }
 
 func TestSigningInWithADeviceCodeGivesTokensThatVerify(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}, Interval: time.Millisecond}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -102,6 +103,7 @@ func TestSigningInWithADeviceCodeGivesTokensThatVerify(t *testing.T) {
 }
 
 func TestTheDeviceCodeAnswerHasTheFieldsOfEntra(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	a := post(t, s.URL+"/organizations/oauth2/v2.0/devicecode", "client_id", exoClient, "scope", exchangeScope)
 	if a.json("expires_in") != 900.0 || a.json("interval") != 5.0 || a.text("verification_uri") != s.URL+"/devicelogin" || !strings.Contains(a.text("message"), a.text("user_code")) {
@@ -142,6 +144,7 @@ func (d *device) poll(want string) answer {
 }
 
 func TestPollingTooSoonMustSlowDown(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}}
 		d := newDevice(t, s)
@@ -167,6 +170,7 @@ func TestPollingTooSoonMustSlowDown(t *testing.T) {
 }
 
 func TestACodeExpiresAfterFifteenMinutes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}}
 		d := newDevice(t, s)
@@ -187,6 +191,7 @@ func TestACodeExpiresAfterFifteenMinutes(t *testing.T) {
 }
 
 func TestHowASignInEnds(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	s.Change("frank@contoso.com", func(a *tenantsim.Account) { a.Blocked = 50057 })
 	for _, test := range []struct {
@@ -235,6 +240,7 @@ func checkRefusal(t *testing.T, a answer, status int, word string, number float6
 }
 
 func TestAnAccountOfAnotherOrganisationKeepsItsTenantOnTheCommonEndpoint(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	code := post(t, s.URL+"/organizations/oauth2/v2.0/devicecode", "client_id", exoClient, "scope", exchangeScope+" openid profile")
 	if err := s.Approve(code.text("user_code"), "eve@fabrikam.com"); err != nil {
@@ -253,6 +259,7 @@ func TestAnAccountOfAnotherOrganisationKeepsItsTenantOnTheCommonEndpoint(t *test
 }
 
 func TestARefreshTokenIsRotatedAndTheOldOneStaysValid(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	token := signIn(t, s, "ada@contoso.com").text("refresh_token")
 	refresh := func(old string, more ...string) answer {
@@ -288,7 +295,32 @@ func TestARefreshTokenIsRotatedAndTheOldOneStaysValid(t *testing.T) {
 	}
 }
 
+// It is no matter of the clock, which stands still in a bubble.
+func TestARevocationEndsWhatWasGivenBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}}
+		client := &http.Client{Transport: direct{s}}
+		token := func(fields ...string) answer {
+			return postBy(t, client, "https://login.example/contoso.com/oauth2/v2.0/token", append(fields, "client_id", exoClient)...)
+		}
+		signIn := func() string {
+			return token("grant_type", "password", "username", "ada@contoso.com", "password", tenantsim.ContosoPassword, "scope", exchangeScope+" offline_access").text("refresh_token")
+		}
+		before := signIn()
+		s.Revoke("ADA@contoso.com")
+		after := signIn()
+		if a := token("grant_type", "refresh_token", "refresh_token", before); a.StatusCode != 400 {
+			t.Errorf("a token from before: %d %s", a.StatusCode, a.body)
+		}
+		if a := token("grant_type", "refresh_token", "refresh_token", after); a.StatusCode != 200 {
+			t.Errorf("a token from after: %d %s", a.StatusCode, a.body)
+		}
+	})
+}
+
 func TestTheClientOfXOAuth2Refreshes(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -303,6 +335,7 @@ func TestTheClientOfXOAuth2Refreshes(t *testing.T) {
 }
 
 func TestWhatTheTokenEndpointRefuses(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	tenant := "contoso.com"
 	password := []string{"grant_type", "password", "client_id", exoClient, "scope", exchangeScope}
@@ -340,6 +373,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 }
 
 func TestWhatTheDeviceCodeEndpointRefuses(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	address := s.URL + "/contoso.com/oauth2/v2.0/devicecode"
 	checkRefusal(t, get(t, address), 400, "invalid_request", 900561)
@@ -353,6 +387,7 @@ func TestWhatTheDeviceCodeEndpointRefuses(t *testing.T) {
 }
 
 func TestAnAppWithoutConsentGetsNoToken(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.NewServer(tenantsim.Tenant{Records: load(t), Apps: []tenantsim.App{{ClientID: "c1", Name: "Unconsented"}}})
 	defer s.Close()
 	checkRefusal(t, post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", "password", "client_id", "c1", "scope", exchangeScope,
@@ -360,6 +395,7 @@ func TestAnAppWithoutConsentGetsNoToken(t *testing.T) {
 }
 
 func TestAPasswordAndASecretGiveTokensWithoutMoreThanWasAskedFor(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	a := post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", "password", "client_id", exoClient, "scope", s.URL+"/.default",
 		"username", "ada@contoso.com", "password", tenantsim.ContosoPassword)
@@ -375,6 +411,7 @@ func TestAPasswordAndASecretGiveTokensWithoutMoreThanWasAskedFor(t *testing.T) {
 }
 
 func TestDiscoverySaysTheIssuer(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	byDomain := get(t, s.URL+"/contoso.com/v2.0/.well-known/openid-configuration").text("issuer")
 	if !regexp.MustCompile(`^` + regexp.QuoteMeta(s.URL) + `/[0-9a-f-]{36}/v2\.0$`).MatchString(byDomain) {
@@ -386,6 +423,7 @@ func TestDiscoverySaysTheIssuer(t *testing.T) {
 }
 
 func TestTheIdTokenNamesNobodyWithoutTheScopeProfile(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	a := post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", "password", "client_id", exoClient, "scope", exchangeScope+" openid",
 		"username", "ada@contoso.com", "password", tenantsim.ContosoPassword)

@@ -2,6 +2,7 @@ package tenantsim_test
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,13 +25,12 @@ func as(s *tenantsim.Server, upn string) func(*http.Request) {
 }
 
 func TestATokenThatIsNotGoodEnoughIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	good := verify(t, s, s.Token("ada@contoso.com"))
 	with := func(claim string, value any) string {
 		claims := map[string]any{}
-		for k, v := range good {
-			claims[k] = v
-		}
+		maps.Copy(claims, good)
 		claims[claim] = value
 		return s.Sign(claims)
 	}
@@ -71,6 +71,7 @@ func TestATokenThatIsNotGoodEnoughIsRefused(t *testing.T) {
 }
 
 func TestADelegatedCallerNamesAMailbox(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	for anchor, status := range map[string]int{
 		"":                       400,
@@ -88,6 +89,7 @@ func TestADelegatedCallerNamesAMailbox(t *testing.T) {
 }
 
 func TestWhoMayNotRunACmdletGetsNULsThatAreSaidToBeGzip(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	raw := &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	for name, r := range map[string]*http.Request{
@@ -102,6 +104,7 @@ func TestWhoMayNotRunACmdletGetsNULsThatAreSaidToBeGzip(t *testing.T) {
 }
 
 func TestARoleCountsFromTheNextRequestOn(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	s.Change("mallory@contoso.com", func(a *tenantsim.Account) { a.Roles = []string{tenantsim.RoleViewAuditLogs} })
 	if a := invoke(t, s, "Get-AdminAuditLogConfig", params{}, as(s, "mallory@contoso.com")); a.StatusCode != 200 {
@@ -110,6 +113,7 @@ func TestARoleCountsFromTheNextRequestOn(t *testing.T) {
 }
 
 func TestTheLadderOfAnApplication(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		appRoles, roles []string
 		status          int
@@ -137,6 +141,7 @@ func TestTheLadderOfAnApplication(t *testing.T) {
 }
 
 func TestOnlyBetaAnswersInvokeCommand(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	a := invoke(t, s, "Get-AdminAuditLogConfig", params{}, func(r *http.Request) { r.URL.Path = "/adminapi/v1.0/contoso.com/InvokeCommand" })
 	if a.StatusCode != http.StatusMethodNotAllowed {
@@ -151,6 +156,7 @@ func TestOnlyBetaAnswersInvokeCommand(t *testing.T) {
 }
 
 func TestABodyThatIsNoCommandIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	for _, body := range []string{
 		``, `[]`, `{}`, `not JSON`,
@@ -168,6 +174,7 @@ func TestABodyThatIsNoCommandIsRefused(t *testing.T) {
 }
 
 func TestAuditingIsSwitchedOnOrOff(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 3))
 	enabled := func() any {
 		value, _ := invoke(t, s, "get-adminauditlogconfig", params{}, nil).json("value").([]any)
@@ -186,6 +193,7 @@ func TestAuditingIsSwitchedOnOrOff(t *testing.T) {
 }
 
 func TestTheModuleFileListsWhatTheCallerMayRun(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	ask := func(upn, names string) []string {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/adminapi/v1.0/contoso.com/EXOModuleFile?Version=3.9.2", nil)
@@ -215,6 +223,7 @@ func TestTheModuleFileListsWhatTheCallerMayRun(t *testing.T) {
 }
 
 func TestACmdletThatIsListedButNotSimulatedSaysSo(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t))
 	if a := invoke(t, s, "Get-Mailbox", params{}, nil); a.StatusCode != http.StatusNotImplemented {
 		t.Errorf("%d: %s", a.StatusCode, a.body)
@@ -222,6 +231,7 @@ func TestACmdletThatIsListedButNotSimulatedSaysSo(t *testing.T) {
 }
 
 func TestRequestsAreRemembered(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 1))
 	search(t, s, params{"ResultSize": 7})
 	post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", "refresh_token")

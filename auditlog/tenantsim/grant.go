@@ -11,8 +11,9 @@ import (
 
 // A refreshToken is what a refresh token stands for.
 type refreshToken struct {
-	grant  grant
-	issued time.Time
+	grant   grant
+	issued  time.Time
+	revoked bool
 }
 
 // refreshLifetime is how long a refresh token is valid.
@@ -147,7 +148,7 @@ func (s *Server) newRefreshToken(g grant, now time.Time) string {
 	token := "1.A" + rand.Text() + rand.Text() + rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refresh[token] = &refreshToken{g, now}
+	s.refresh[token] = refreshToken{grant: g, issued: now}
 	return token
 }
 
@@ -163,9 +164,9 @@ func (s *Server) grantForRefresh(v *visit, _ string) (grant, *entraError) {
 		return grant{}, refusal
 	}
 	s.mu.Lock()
-	known := s.refresh[token]
+	known, ok := s.refresh[token]
 	s.mu.Unlock()
-	if known == nil {
+	if !ok {
 		return grant{}, refuse("invalid_grant", 9002313, "Invalid request. Request is malformed or invalid.")
 	}
 	if known.grant.app.ClientID != app.ClientID {
@@ -183,7 +184,7 @@ func (s *Server) grantForRefresh(v *visit, _ string) (grant, *entraError) {
 		g.scopes = append(g.scopes, "offline_access") // a refresh token always brings the next
 	}
 	account, ok := s.account(g.account.UPN)
-	if !ok || s.wasRevoked(account.UPN, known.issued) {
+	if !ok || known.revoked {
 		e := refuse("invalid_grant", 50173, "The provided grant has expired due to it being revoked; the user must sign in again.")
 		e.suberror = "bad_token"
 		return grant{}, e
@@ -205,14 +206,12 @@ func (s *Server) Revoke(upn string) {
 	s.prepare()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.revoked[strings.ToLower(upn)] = time.Now()
-}
-
-func (s *Server) wasRevoked(upn string, issued time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at, ok := s.revoked[strings.ToLower(upn)]
-	return ok && !issued.After(at)
+	for token, r := range s.refresh {
+		if strings.EqualFold(r.grant.account.UPN, upn) {
+			r.revoked = true
+			s.refresh[token] = r
+		}
+	}
 }
 
 // grantForPassword takes a user name and a password (RFC 6749, section 4.3).

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -95,11 +94,12 @@ func do(t testing.TB, client *http.Client, r *http.Request) answer {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
+	var body bytes.Buffer
+	body.Grow(int(max(0, resp.ContentLength)) + bytes.MinRead)
+	if _, err := body.ReadFrom(resp.Body); err != nil {
 		t.Fatal(err)
 	}
-	return answer{resp, body}
+	return answer{resp, body.Bytes()}
 }
 
 // get and post ask over the network.

@@ -1,12 +1,15 @@
 package tenantsim_test
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"auditbot/auditlog/tenantsim"
@@ -21,6 +24,7 @@ var mixed = []string{
 }
 
 func TestFilters(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t, mixed...))
 	for _, test := range []struct {
 		filter params
@@ -68,6 +72,7 @@ func exception(a answer) (kind, text string) {
 }
 
 func TestParametersThatAreNotGoodAreRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t, mixed...))
 	const transformation, set = "ParameterTransformationException", "AmbiguousParameterSetException"
 	for _, test := range []struct {
@@ -103,6 +108,7 @@ func TestParametersThatAreNotGoodAreRefused(t *testing.T) {
 }
 
 func TestARowHasTheColumnsOfTheCmdletAndTheRecordsBytes(t *testing.T) {
+	t.Parallel()
 	const odd = `{"CreationTime": "2026-11-05T09:00:00", "Id":"x<&>\u00e9é\/", "Big": 12345678901234567890.50, "RecordType":6,  "UserId":"o'brien@contoso.com","Operation":"Line\u2028 \"quoted\"","Tab":"\t"}`
 	s := start(t, load(t, "  "+odd+"\r"))
 	a := search(t, s, nil)
@@ -125,6 +131,7 @@ func TestARowHasTheColumnsOfTheCmdletAndTheRecordsBytes(t *testing.T) {
 }
 
 func TestFormattedSpreadsAuditData(t *testing.T) {
+	t.Parallel()
 	s := start(t, load(t, mixed[2]))
 	got := rows(t, search(t, s, params{"Formatted": true}))[0].AuditData
 	if !strings.Contains(got, "\n  \"RecordType\": \"ExchangeAdmin\",\n") {
@@ -133,6 +140,7 @@ func TestFormattedSpreadsAuditData(t *testing.T) {
 }
 
 func TestHowManyRowsComeWithoutASession(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 300))
 	for size, want := range map[any]int{nil: 100, 7: 7, "7": 7, 5000: 120} {
 		got := rows(t, search(t, s, params{"ResultSize": size}))
@@ -161,6 +169,7 @@ func drain(t *testing.T, s *tenantsim.Server, call params) []string {
 }
 
 func TestASessionGoesOnUntilNothingComes(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 250))
 	sorted := drain(t, s, params{"SessionId": "one", "SessionCommand": "ReturnNextPreviewPage", "ResultSize": 70})
 	if len(sorted) != 250 || !slices.IsSortedFunc(sorted, func(a, b string) int { return strings.Compare(b, a) }) {
@@ -184,6 +193,7 @@ func TestASessionGoesOnUntilNothingComes(t *testing.T) {
 }
 
 func TestLimitsOfASession(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 50_050))
 	for _, test := range []struct {
 		commands []string
@@ -195,8 +205,15 @@ func TestLimitsOfASession(t *testing.T) {
 	} {
 		n := 0
 		for i := 0; ; i++ {
-			call := params{"SessionId": strings.Join(test.commands, "+"), "SessionCommand": test.commands[min(i, len(test.commands)-1)], "ResultSize": 5000}
-			got := len(rows(t, searchWith(t, s, call, wanting(5000))))
+			got := count(t, searchWith(t, s, params{
+				"EndDate":        "2026-11-07T00:00:00Z", // so many seconds from noon on are more than half a day
+				"SessionId":      strings.Join(test.commands, "+"),
+				"SessionCommand": test.commands[min(i, len(test.commands)-1)],
+				"ResultSize":     5000,
+			}, func(r *http.Request) {
+				wanting(5000)(r)
+				r.Header.Set("Accept-Encoding", "identity") // packing so much takes a while
+			}))
 			if got == 0 {
 				break
 			}
@@ -206,6 +223,16 @@ func TestLimitsOfASession(t *testing.T) {
 			t.Errorf("%v: %d rows, want %d", test.commands, n, test.want)
 		}
 	}
+}
+
+// count is how many rows an answer has. It does not read them, which would take
+// a while for many: each has one ResultIndex.
+func count(t *testing.T, a answer) int {
+	t.Helper()
+	if a.StatusCode != http.StatusOK || !bytes.HasSuffix(a.body, []byte("]}")) {
+		t.Fatalf("status %d: %.500s", a.StatusCode, a.body)
+	}
+	return bytes.Count(a.body, []byte(`"ResultIndex":`))
 }
 
 // wanting asks for pages of n rows.
@@ -240,6 +267,7 @@ func pages(t *testing.T, s *tenantsim.Server, call params, change func(*http.Req
 }
 
 func TestAnAnswerThatDoesNotFitIsSplitIntoPages(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 100))
 	call := params{"SessionId": "s", "SessionCommand": "ReturnNextPreviewPage", "ResultSize": 25}
 	sizes, all := pages(t, s, call, wanting(10))
@@ -256,6 +284,7 @@ func TestAnAnswerThatDoesNotFitIsSplitIntoPages(t *testing.T) {
 }
 
 func TestWithoutPreferPagesHaveTheSizeOfTheServer(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.Server{Tenant: tenantsim.Tenant{Records: numbered(t, 30)}, PageSize: 20}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -267,6 +296,7 @@ func TestWithoutPreferPagesHaveTheSizeOfTheServer(t *testing.T) {
 }
 
 func TestALinkThatIsNotAskedLikeTheFirstPageIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, numbered(t, 30))
 	call := params{"SessionId": "s", "SessionCommand": "ReturnNextPreviewPage"}
 	link := searchWith(t, s, call, wanting(10)).text("@odata.nextLink")
@@ -295,7 +325,75 @@ func TestALinkThatIsNotAskedLikeTheFirstPageIsRefused(t *testing.T) {
 	}
 }
 
+// inBubble is a tenant that is asked without a network, for synctest.
+func inBubble(t *testing.T, records *tenantsim.Records) (search func(params, func(*http.Request)) answer) {
+	t.Helper()
+	s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: records}, URL: "https://outlook.example"}
+	client := &http.Client{Transport: direct{s}}
+	return func(more params, change func(*http.Request)) answer {
+		t.Helper()
+		p := params{"StartDate": "2026-11-05", "EndDate": "2026-11-06"}
+		maps.Copy(p, more)
+		return do(t, client, invocation(t, s, "Search-UnifiedAuditLog", p, change))
+	}
+}
+
+func TestALinkExpiresAfterHalfAnHour(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		search := inBubble(t, numbered(t, 50))
+		call := params{"SessionId": "s", "SessionCommand": "ReturnNextPreviewPage"}
+		follow := func(link string) answer {
+			return search(call, func(r *http.Request) {
+				wanting(20)(r)
+				r.URL, _ = r.URL.Parse(link)
+			})
+		}
+		first := search(call, wanting(20)).text("@odata.nextLink")
+		time.Sleep(30 * time.Minute)
+		a := follow(first)
+		second := a.text("@odata.nextLink")
+		if n := len(rows(t, a)); n != 20 || second == "" {
+			t.Errorf("after half an hour: %d rows, then %q", n, second)
+		}
+		time.Sleep(30*time.Minute - time.Second)
+		if n := len(rows(t, follow(second))); n != 10 {
+			t.Errorf("the next page, whose time began with its link: %d rows", n)
+		}
+		time.Sleep(time.Second + time.Nanosecond)
+		for _, link := range []string{first, second} {
+			if a := follow(link); a.StatusCode != 400 || !strings.Contains(string(a.body), "Expired or Invalid pagination request") {
+				t.Errorf("too late: %d %s", a.StatusCode, a.body)
+			}
+		}
+	})
+}
+
+func TestASessionThatNobodyAsksIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		search := inBubble(t, numbered(t, 50))
+		call := params{"SessionId": "s", "SessionCommand": "ReturnNextPreviewPage", "ResultSize": 20}
+		for _, test := range []struct {
+			pause time.Duration
+			want  int // rows
+		}{
+			{0, 20},
+			{30 * time.Minute, 20},
+			{30 * time.Minute, 10},
+			{0, 0},
+			{30*time.Minute + time.Nanosecond, 20}, // a new one
+		} {
+			time.Sleep(test.pause)
+			if n := len(rows(t, search(call, nil))); n != test.want {
+				t.Errorf("after %v: %d rows, want %d", test.pause, n, test.want)
+			}
+		}
+	})
+}
+
 func TestLinksCanBeRefusedAltogether(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.Server{Tenant: tenantsim.Tenant{Records: numbered(t, 30)}, LinksRefused: true}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -313,6 +411,7 @@ func TestLinksCanBeRefusedAltogether(t *testing.T) {
 }
 
 func TestTheMoreFlagSaysWhetherThereIsMore(t *testing.T) {
+	t.Parallel()
 	s := tenantsim.Server{Tenant: tenantsim.Tenant{Records: numbered(t, 30)}, MoreFlag: true}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -328,6 +427,7 @@ func TestTheMoreFlagSaysWhetherThereIsMore(t *testing.T) {
 }
 
 func TestTheFraudIsFoundByItsWords(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	s := start(t, tenantsim.Contoso(now).Records)
 	call := params{"StartDate": now.AddDate(0, 0, -15).Format(time.RFC3339), "EndDate": now.Format(time.RFC3339), "FreeText": "invoice 20418"}

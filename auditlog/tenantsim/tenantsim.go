@@ -170,8 +170,7 @@ type Server struct {
 	accounts   []Account
 	auditing   bool
 	flows      []*deviceFlow
-	refresh    map[string]*refreshToken
-	revoked    map[string]time.Time // UPN in lower case: tokens from before are void
+	refresh    map[string]refreshToken
 	sessions   map[string]*session
 	pages      map[string]*laterPages
 	faults     []Fault
@@ -243,8 +242,7 @@ func (s *Server) prepare() {
 		}
 		s.accounts = slices.Clone(t.Accounts)
 		s.auditing = !t.AuditingOff
-		s.refresh = map[string]*refreshToken{}
-		s.revoked = map[string]time.Time{}
+		s.refresh = map[string]refreshToken{}
 		s.sessions = map[string]*session{}
 		s.pages = map[string]*laterPages{}
 		s.closed = make(chan struct{})

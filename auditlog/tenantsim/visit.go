@@ -160,9 +160,7 @@ func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {
 	s.mu.Lock()
 	v.entry.Status = reply.status
 	s.mu.Unlock()
-	for name, values := range reply.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), reply.header)
 	w.Header().Set("Content-Length", strconv.Itoa(len(reply.body)+reply.pad))
 	w.WriteHeader(reply.status)
 	if reply.cut {
@@ -178,23 +176,26 @@ func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {
 	}
 }
 
-// zip packs a body, with blanks after it.
+// zip packs a body, with blanks after it. What is packed may have several
+// members (RFC 1952, section 2.2): many blanks are one of them, repeated.
 func zip(body []byte, pad int) []byte {
+	const many = 1 << 20
+	packed := member(body)
+	if n := pad / many; n > 0 {
+		packed = append(packed, bytes.Repeat(member(bytes.Repeat([]byte(" "), many)), n)...)
+	}
+	if n := pad % many; n > 0 {
+		packed = append(packed, member(bytes.Repeat([]byte(" "), n))...)
+	}
+	return packed
+}
+
+func member(body []byte) []byte {
 	var packed bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // a known level cannot fail, nor can a buffer
 	_, _ = z.Write(body)
-	_, _ = io.CopyN(z, blank{}, int64(pad))
 	_ = z.Close()
 	return packed.Bytes()
-}
-
-type blank struct{}
-
-func (blank) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
-	}
-	return len(p), nil
 }
 
 // reset breaks the connection: with a TCP reset where there is one.

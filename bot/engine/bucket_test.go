@@ -12,6 +12,7 @@ import (
 )
 
 func TestABucketKeepsValues(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	b := e.Bucket(Tokens)
@@ -49,6 +50,7 @@ func TestABucketKeepsValues(t *testing.T) {
 }
 
 func TestOneOfTwoWritersHasAConflict(t *testing.T) {
+	t.Parallel()
 	b := openTest(t, t.TempDir()).Bucket(Commands)
 	ctx := t.Context()
 	rev, err := b.Create(ctx, "c", nil)
@@ -76,6 +78,7 @@ func TestOneOfTwoWritersHasAConflict(t *testing.T) {
 }
 
 func TestCompareAndSwapLosesNoChange(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	engines := []*Engine{openTest(t, dir), openTest(t, dir)}
 	if _, err := engines[0].Bucket(Commands).Create(t.Context(), "sum", []byte("0")); err != nil {
@@ -110,6 +113,7 @@ func TestCompareAndSwapLosesNoChange(t *testing.T) {
 }
 
 func TestKeysAreAnyString(t *testing.T) {
+	t.Parallel()
 	b := openTest(t, t.TempDir()).Bucket(SignIns)
 	keys := []string{"", " ", ".", "*", ">", "a.b", "contoso/ada@contoso.com", "\x00\xff", "ä", strings.Repeat("x", maxID)}
 	if got, err := b.Keys(t.Context()); len(got) != 0 || err != nil {
@@ -150,6 +154,7 @@ func get(b *Bucket, ctx context.Context, key string) ([]byte, error) {
 }
 
 func TestKeysOfACancelledCallAreAnError(t *testing.T) {
+	t.Parallel()
 	b := openTest(t, t.TempDir()).Bucket(SignIns)
 	if _, err := b.Put(t.Context(), "ada", nil); err != nil {
 		t.Fatal(err)
@@ -162,6 +167,7 @@ func TestKeysOfACancelledCallAreAnError(t *testing.T) {
 }
 
 func TestALargeValueIsRefused(t *testing.T) {
+	t.Parallel()
 	b := openTest(t, t.TempDir()).Bucket(Tokens)
 	longest := strings.Repeat("x", maxID)
 	if _, err := b.Put(t.Context(), longest, make([]byte, MaxValue)); err != nil {
@@ -176,6 +182,7 @@ func TestALargeValueIsRefused(t *testing.T) {
 }
 
 func TestBucketsAreApart(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	names := []string{Tokens, SignIns, Waiting, Commands}
 	for _, name := range names {
@@ -198,6 +205,7 @@ func TestBucketsAreApart(t *testing.T) {
 
 // Someone who can write to JetStream cannot give Ada's token to Bob.
 func TestAValueThatWasMovedDoesNotOpen(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	tokens, signIns := e.Bucket(Tokens), e.Bucket(SignIns)
 	if _, err := tokens.Put(t.Context(), "ada", []byte("a token")); err != nil {

@@ -130,6 +130,7 @@ func remove(t testing.TB, path string) {
 }
 
 func TestEverythingIsThereAfterARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -138,6 +139,7 @@ func TestEverythingIsThereAfterARestart(t *testing.T) {
 }
 
 func TestEveryWriteIsSynced(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	if c := e.host.server.JetStreamConfig(); !c.SyncAlways {
 		t.Errorf("the server runs with %+v", c)
@@ -145,6 +147,7 @@ func TestEveryWriteIsSynced(t *testing.T) {
 }
 
 func TestAWrongKeyChangesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -162,6 +165,7 @@ func TestAWrongKeyChangesNothing(t *testing.T) {
 }
 
 func TestAMissingKeyMakesNoFolder(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	if _, err := Open(t.Context(), Config{Dir: dir}); !errors.Is(err, ErrWrongKey) {
 		t.Errorf("Open = %v", err)
@@ -172,6 +176,7 @@ func TestAMissingKeyMakesNoFolder(t *testing.T) {
 }
 
 func TestDataWithoutKeyCheckIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -198,6 +203,7 @@ func TestDataWithoutKeyCheckIsRefused(t *testing.T) {
 }
 
 func TestABrokenKeyCheckIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	shut(t, openTest(t, dir))
 	if err := os.WriteFile(filepath.Join(dir, keyFile), nil, 0o600); err != nil {
@@ -209,6 +215,7 @@ func TestABrokenKeyCheckIsRefused(t *testing.T) {
 }
 
 func TestAMissingStreamEndsTheStart(t *testing.T) {
+	t.Parallel()
 	for _, p := range parts() {
 		t.Run(p.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -240,6 +247,7 @@ func TestAMissingStreamEndsTheStart(t *testing.T) {
 
 // A first start can be cut off anywhere. The next one finishes it.
 func TestAnInterruptedFirstStartIsFinished(t *testing.T) {
+	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, dir string){
 		"before the server started": func(t *testing.T, dir string) {
 			remove(t, filepath.Join(dir, "jetstream"))
@@ -279,6 +287,7 @@ func TestAnInterruptedFirstStartIsFinished(t *testing.T) {
 }
 
 func TestALostReadyFileLosesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -289,6 +298,7 @@ func TestALostReadyFileLosesNothing(t *testing.T) {
 
 // What is broken is not an interrupted start, even if it looks like one.
 func TestABrokenStreamIsNotReplaced(t *testing.T) {
+	t.Parallel()
 	for _, part := range []string{"KV_auditbot_tokens", "auditbot_inbox/obs/worker"} {
 		dir := t.TempDir()
 		e := openTest(t, dir)
@@ -312,6 +322,7 @@ func TestABrokenStreamIsNotReplaced(t *testing.T) {
 }
 
 func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -336,6 +347,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 }
 
 func TestNobodyElseCanReadTheFolder(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("modes are not how Windows does it")
 	}
@@ -353,6 +365,7 @@ func TestNobodyElseCanReadTheFolder(t *testing.T) {
 }
 
 func TestNothingIsWrittenInPlainText(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
@@ -377,6 +390,7 @@ func TestNothingIsWrittenInPlainText(t *testing.T) {
 
 // Whoever runs a cluster reads JetStream's messages, so they are sealed too.
 func TestJetStreamSeesNoPlainText(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	fill(t, e)
 	sub, err := e.nc.SubscribeSync(">")
@@ -411,6 +425,7 @@ func TestJetStreamSeesNoPlainText(t *testing.T) {
 }
 
 func TestASecondEngineIsAClientOfTheFirst(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	owner := openTest(t, dir)
 	client := openTest(t, dir)
@@ -432,6 +447,7 @@ func TestASecondEngineIsAClientOfTheFirst(t *testing.T) {
 }
 
 func TestAClientTakesItemsToo(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	owner := openTest(t, dir)
 	client := openTest(t, dir)
@@ -440,6 +456,7 @@ func TestAClientTakesItemsToo(t *testing.T) {
 }
 
 func TestAClientNeedsTheKey(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	openTest(t, dir)
 	if _, err := Open(t.Context(), Config{Dir: dir, Key: otherKey}); !errors.Is(err, ErrWrongKey) {
@@ -465,6 +482,7 @@ func TestAClientNeedsTheKey(t *testing.T) {
 }
 
 func TestAClientSurvivesItsOwner(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	owner := openTest(t, dir)
 	client := openTest(t, dir)
@@ -483,6 +501,7 @@ func TestAClientSurvivesItsOwner(t *testing.T) {
 }
 
 func TestAStaleSocketIsReplaced(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	shut(t, openTest(t, dir))
 	l, err := socket{dir}.listen()
@@ -502,6 +521,7 @@ func TestAStaleSocketIsReplaced(t *testing.T) {
 }
 
 func TestAFolderMayHaveALongPath(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
 	owner := openTest(t, dir)
 	if path := (socket{dir}).path(); len(path) <= maxSocketPath {
@@ -519,6 +539,7 @@ func TestAFolderMayHaveALongPath(t *testing.T) {
 }
 
 func TestOpenWaitsForAnOwnerThatStops(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := flock.New(filepath.Join(dir, lockFile))
 	if ok, err := l.TryLock(); !ok || err != nil {
@@ -545,6 +566,7 @@ func TestOpenWaitsForAnOwnerThatStops(t *testing.T) {
 }
 
 func TestOpenGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	l := flock.New(filepath.Join(dir, lockFile))
 	if ok, err := l.TryLock(); !ok || err != nil {
@@ -559,6 +581,7 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 }
 
 func TestManyOpenAtOnceAndOneOwns(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	engines := make([]*Engine, 8)
 	var opening sync.WaitGroup
@@ -594,6 +617,7 @@ func TestManyOpenAtOnceAndOneOwns(t *testing.T) {
 }
 
 func TestAClosedEngineRefuses(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	shut(t, e)
 	if err := e.Close(); err != nil {
@@ -614,6 +638,7 @@ func TestAClosedEngineRefuses(t *testing.T) {
 }
 
 func TestTheServerLogsForDebugging(t *testing.T) {
+	t.Parallel()
 	var out lockedBuffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e := openConfig(t, Config{Dir: t.TempDir(), Key: testKey, Log: log})

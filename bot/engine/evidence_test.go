@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func writeEvidence(t testing.TB, e *Engine, id string, data []byte) {
@@ -59,10 +60,11 @@ func wantNoEvidence(t *testing.T, e *Engine, id string, want error) {
 }
 
 func TestEvidenceOfAnySizeComesBack(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	owner := openTest(t, dir)
 	client := openTest(t, dir)
-	for i, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 40*chunkSize + 5} {
+	for i, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, (maxChunksInFlight+4)*chunkSize + 5} {
 		writer, reader := owner, client
 		if i%2 == 1 {
 			writer, reader = client, owner
@@ -79,6 +81,7 @@ func TestEvidenceOfAnySizeComesBack(t *testing.T) {
 }
 
 func TestEvidenceReadsAsAReaderShould(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	data := noise(2, 2*chunkSize+77)
 	writeEvidence(t, e, "evidence", data)
@@ -98,6 +101,7 @@ func TestEvidenceReadsAsAReaderShould(t *testing.T) {
 }
 
 func TestSmallWritesAreOneSequence(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	data := noise(3, chunkSize+1000)
 	w, err := e.CreateEvidence(t.Context(), "evidence")
@@ -127,6 +131,7 @@ func TestSmallWritesAreOneSequence(t *testing.T) {
 }
 
 func TestEvidenceThatWasNotFinishedDoesNotOpen(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	wantNoEvidence(t, e, "evidence", ErrNotFound)
@@ -164,6 +169,7 @@ func wantStored(t *testing.T, e *Engine, want uint64) {
 }
 
 func TestDiscardedEvidenceIsGone(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	w, err := e.CreateEvidence(t.Context(), "evidence")
 	if err != nil {
@@ -184,6 +190,7 @@ func TestDiscardedEvidenceIsGone(t *testing.T) {
 }
 
 func TestWritingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	w, err := e.CreateEvidence(ctx, "evidence")
@@ -201,6 +208,7 @@ func TestWritingEndsWithItsContext(t *testing.T) {
 }
 
 func TestTheLaterOfTwoWritersWins(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	one, two := openTest(t, dir), openTest(t, dir)
 	first, err := one.CreateEvidence(t.Context(), "evidence")
@@ -233,6 +241,7 @@ func TestTheLaterOfTwoWritersWins(t *testing.T) {
 }
 
 func TestDeletedEvidenceIsGone(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	for _, id := range []string{"a", "ab"} {
 		writeEvidence(t, e, id, noise(9, 3*chunkSize))
@@ -259,6 +268,7 @@ func TestDeletedEvidenceIsGone(t *testing.T) {
 }
 
 func TestAChunkThatWasMovedDoesNotOpen(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
 	writeEvidence(t, e, "evidence", noise(10, 2*chunkSize))
 	tok, m, err := e.findEvidence(t.Context(), "evidence")
@@ -283,18 +293,25 @@ func TestAChunkThatWasMovedDoesNotOpen(t *testing.T) {
 
 // The object store had thousands of chunks in flight, and the server refused.
 func TestManyWritersStayWithinTheBound(t *testing.T) {
+	t.Parallel()
 	e := openTest(t, t.TempDir())
-	const writers, size = 8, 6 << 20
+	const writers, size = 8, 8 * chunkSize // four times the bound
+	var data [writers][]byte
+	for i := range byte(writers) {
+		data[i] = noise(i, size)
+	}
 	stop := make(chan bool)
 	most := make(chan int)
 	go func() {
 		n := 0
+		look := time.NewTicker(100 * time.Microsecond)
+		defer look.Stop()
 		for {
 			select {
 			case <-stop:
 				most <- n
 				return
-			default:
+			case <-look.C:
 				n = max(n, e.js.PublishAsyncPending())
 			}
 		}
@@ -307,7 +324,7 @@ func TestManyWritersStayWithinTheBound(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if _, err := w.Write(noise(i, size)); err != nil {
+			if _, err := w.Write(data[i]); err != nil {
 				t.Error(err)
 			}
 			if err := w.Close(); err != nil {
@@ -321,7 +338,7 @@ func TestManyWritersStayWithinTheBound(t *testing.T) {
 		t.Errorf("%d chunks in flight, want at most 16", n)
 	}
 	for i := range byte(writers) {
-		if got := readEvidence(t, e, fmt.Sprint(i)); !bytes.Equal(got, noise(i, size)) {
+		if got := readEvidence(t, e, fmt.Sprint(i)); !bytes.Equal(got, data[i]) {
 			t.Errorf("writer %d: other bytes came back", i)
 		}
 	}

@@ -52,9 +52,9 @@ func (e *Engine) File(ctx context.Context, id string, data []byte) (fresh bool, 
 }
 
 // Work hands items to do, in up to as many goroutines as there are workers,
-// until ctx is done or the engine is closed; it then waits for the calls of do
-// that run, and returns nil. Their own context carries the values of ctx and is
-// not cancelled by it: do must bound itself.
+// until ctx is done or the engine is closed; it then begins no call of do, waits
+// for those that run, and returns nil. Their own context carries the values of
+// ctx and is not cancelled by it: do must bound itself.
 //
 // An item is done when do returns nil, and is never handed out again. After an
 // error or a panic it is, with a growing delay of up to a minute, until it is
@@ -79,21 +79,17 @@ func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context,
 
 	// One item is asked for at a time, and only when a worker is free for it:
 	// the time for an answer runs from when the server gives an item out.
-	items, err := e.worker.Messages(jetstream.PullMaxMessages(1))
-	if err != nil {
-		return fmt.Errorf("taking items from the inbox: %w", err)
-	}
-	defer giveBack(items) // before the wait
-
 	free := make(chan struct{}, workers)
 	for {
 		select {
 		case free <- struct{}{}:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
-		msg, err := e.next(ctx, items)
-		if ctx.Err() != nil && msg == nil {
+		msg, err := e.next(ctx)
+		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
@@ -106,18 +102,47 @@ func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context,
 	}
 }
 
-// next waits for an item. While the server is away it goes on waiting.
-func (e *Engine) next(ctx context.Context, items jetstream.MessagesContext) (jetstream.Msg, error) {
+// silence is after how long without a sign of the server a request for an item
+// counts as lost and is made again.
+const silence = 10 * time.Second
+
+// next waits for an item. While the server is away it goes on waiting. Once
+// ctx is done it takes none.
+//
+// Each item is asked for with an iterator of its own. One of nats.go 1.55.0
+// that is asked again before its goroutine has noted that the request before
+// went out sends none (fetchInProgress in jetstream/pull.go): the item is
+// filed, nobody has asked for it, and it comes only when the silence is
+// noticed. Of items that follow one another at once, that was one in 20,000 on
+// an idle machine, and one in 140 under the race detector.
+func (e *Engine) next(ctx context.Context) (jetstream.Msg, error) {
+	items, err := e.worker.Messages(
+		jetstream.StopAfter(1),
+		jetstream.PullMaxMessages(8), // is room for heartbeats; an item that finds no room is lost until AckWait
+		jetstream.PullHeartbeat(silence/2))
+	if err != nil {
+		return nil, err
+	}
 	for {
 		msg, err := items.Next(jetstream.NextContext(ctx))
-		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
-			return msg, err
+		switch {
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			e.log.Warn("the inbox is silent; asking again", "err", err)
+		case err != nil:
+			giveBack(items)
+			return nil, err
+		case ctx.Err() != nil:
+			items.Stop()
+			_ = msg.Nak() // if it is lost, AckWait comes to the same
+			return nil, context.Cause(ctx)
+		default:
+			items.Stop()
+			return msg, nil
 		}
-		e.log.Warn("the inbox is silent; waiting", "err", err)
 	}
 }
 
-// giveBack ends a pull. An item that was on its way to us goes to another
+// giveBack ends a request. An item that was on its way to us goes to another
 // worker at once instead of after AckWait.
 func giveBack(items jetstream.MessagesContext) {
 	items.Drain()

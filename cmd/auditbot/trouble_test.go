@@ -147,7 +147,9 @@ func TestACodeIsTakenOutOfItsMessageWhateverHappens(t *testing.T) {
 		s.slack.Fail(faults...)
 		s.ask("!o365-auditlog-auth-start")
 		s.signIn()
-		s.await(func() bool { return strings.Contains(s.dm(), "Signed in to") && !strings.Contains(s.dm(), "Enter the code") })
+		s.await(func() bool {
+			return strings.Contains(s.dm(), "Signed in to") && !strings.Contains(s.dm(), "Enter the code")
+		})
 		if n := strings.Count(s.dm(), "Signed in to"); n != 1 || s.slack.Unspent() > 0 {
 			t.Errorf("%s: %d direct messages", name, n)
 		}
@@ -183,5 +185,7 @@ func TestASignInOutlastsAKill(t *testing.T) {
 	s.signIn()
 	t.Cleanup(s.start())
 	s.answer(asked, "UserLoginFailed")
-	s.await(func() bool { return strings.Contains(s.dm(), "Signed in to") && !strings.Contains(s.dm(), "Enter the code") })
+	s.await(func() bool {
+		return strings.Contains(s.dm(), "Signed in to") && !strings.Contains(s.dm(), "Enter the code")
+	})
 }
