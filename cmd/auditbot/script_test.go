@@ -216,24 +216,32 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		return
 	}
-	s.show(ts, func(m slacksim.Message) bool {
+	answers := func(m slacksim.Message) bool {
 		return strings.Contains(string(m.Metadata), "."+said.TS+`"`) || m.EphemeralTo == user
+	}
+	s.show(ts, func() func(slacksim.Message) bool { return answers })
+}
+
+// await is "await TEXT...": the bot says all of this, in any order. Standard
+// output is what it said up to the last.
+func (s *stage) await(ts *testscript.TestScript, args []string) {
+	s.show(ts, func() func(slacksim.Message) bool {
+		missing := slices.Clone(args)
+		return func(m slacksim.Message) bool {
+			missing = slices.DeleteFunc(missing, func(text string) bool { return strings.Contains(s.drawn(m), text) })
+			return len(missing) == 0
+		}
 	})
 }
 
-// await is "await TEXT": the bot says this. Standard output is what it said up
-// to there.
-func (s *stage) await(ts *testscript.TestScript, args []string) {
-	s.show(ts, func(m slacksim.Message) bool { return strings.Contains(s.drawn(m), args[0]) })
-}
-
-// show waits for a message that is ok and prints all new ones up to it.
-func (s *stage) show(ts *testscript.TestScript, ok func(slacksim.Message) bool) {
+// show waits for a message that is ok and prints all new ones up to it. Newly
+// makes an ok that has seen no message.
+func (s *stage) show(ts *testscript.TestScript, newly func() func(slacksim.Message) bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	events := s.slack.Watch(ctx)
 	for {
-		if fresh, found := s.fresh(ok); found {
+		if fresh, found := s.fresh(newly()); found {
 			s.see(fresh)
 			for _, m := range fresh {
 				fmt.Fprint(ts.Stdout(), s.drawn(m))
