@@ -169,13 +169,22 @@ func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) error {
 	return nil
 }
 
-// openDM is the channel of direct messages with somebody.
-func (b *Bot) openDM(ctx context.Context, user string) (string, error) {
-	channel, _, _, err := b.Slack.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{user}})
+// openDM is the channel of direct messages with somebody. It tries for 20
+// seconds.
+func (b *Bot) openDM(ctx context.Context, user string) (id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = insist(ctx, func() error {
+		channel, _, _, err := b.Slack.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{user}})
+		if err == nil {
+			id = channel.ID
+		}
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("opening a direct message: %w", err)
 	}
-	return channel.ID, nil
+	return id, nil
 }
 
 // showProgress makes the thread show that a command runs if it does so for

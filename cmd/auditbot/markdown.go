@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -22,6 +23,9 @@ func markdown(r commands.Reply) string {
 		b.WriteString("\n")
 	}
 	b.WriteString(table(r.Table))
+	if n := len(r.Table.Rows); n < r.Table.Total {
+		fmt.Fprintf(&b, "The table shows %d of %d; --json prints all, and --out DIR keeps them.\n\n", n, r.Table.Total)
+	}
 	if r.Code != "" {
 		b.WriteString(fenced(r.Code))
 	}

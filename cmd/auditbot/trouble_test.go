@@ -139,8 +139,9 @@ func TestASignInOvertakesItsNotice(t *testing.T) {
 func TestACodeIsTakenOutOfItsMessageWhateverHappens(t *testing.T) {
 	t.Parallel()
 	for name, faults := range map[string][]slacksim.Fault{
-		"the answer to the direct message is lost": {slacksim.Lost("chat.postMessage")},
-		"the update fails":                         {slacksim.HTTPError("chat.update", 503)},
+		"the answer to the direct message is lost":    {slacksim.Lost("chat.postMessage")},
+		"the direct message cannot be opened at once": {slacksim.APIError("conversations.open", "internal_error")},
+		"the update fails":                            {slacksim.HTTPError("chat.update", 503)},
 	} {
 		s := newSurroundings(t)
 		t.Cleanup(s.start())
