@@ -71,7 +71,7 @@ func markdownForm(r commands.Reply) form {
 	}
 	f := form{text: summary(r), blocks: []slack.Block{slack.NewMarkdownBlock("", text)}}
 	if r.Code != "" {
-		f.blocks = append(f.blocks, slack.NewRichTextBlock("", fixedWidth(r.Code)))
+		f.blocks = append(f.blocks, slack.NewRichTextBlock("", fixedWidth(r.Code, maxCode, wholeCode(r))))
 	}
 	return f
 }
@@ -133,11 +133,20 @@ func leftOut(r commands.Reply, shown int) string {
 	return fmt.Sprintf("The table shows %d of %d; %s.", shown, r.Table.Total, where)
 }
 
-// fixedWidth is a block of code. Text in it is never read as markup.
-func fixedWidth(code string) slack.RichTextElement {
+// wholeCode says where all of a reply's code is, for where it is cut.
+func wholeCode(r commands.Reply) string {
+	if r.Context == nil {
+		return "run it without ignore-outputs to get all as a file"
+	}
+	return "the file has all"
+}
+
+// fixedWidth is a block of code, at most limit bytes of it. Text in it is never
+// read as markup.
+func fixedWidth(code string, limit int, whole string) slack.RichTextElement {
 	code = commands.VisibleLines(strings.TrimRight(code, "\n"))
-	if cut := cutBytes(code, maxCode); cut != code {
-		code = cut + "\n… cut here; the file has all"
+	if cut := cutBytes(code, limit); cut != code {
+		code = cut + "\n… cut here; " + whole
 	}
 	return &slack.RichTextPreformatted{
 		Type:     slack.RTEPreformatted,
@@ -165,10 +174,10 @@ func codeForm(r commands.Reply) form {
 	}
 	table, shown := aligned(r.Table, maxCode-500)
 	if table != "" {
-		elements = append(elements, fixedWidth(table))
+		elements = append(elements, fixedWidth(table, maxCode, ""))
 	}
 	if r.Code != "" {
-		elements = append(elements, fixedWidth(cutBytes(r.Code, maxCode-len(table))))
+		elements = append(elements, fixedWidth(r.Code, maxCode-len(table), wholeCode(r)))
 	}
 	if note := leftOut(r, shown); note != "" {
 		elements = append(elements, slack.NewRichTextSection(slack.NewRichTextSectionTextElement(note, nil)))

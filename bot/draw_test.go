@@ -178,6 +178,21 @@ func TestEveryFormStaysWithinSlacksLimits(t *testing.T) {
 	}
 }
 
+func TestCodeThatIsCutSaysSo(t *testing.T) {
+	code := strings.Repeat("x", 2*maxCode)
+	for want, r := range map[string]commands.Reply{
+		"the file has all":       {Title: "t", Code: code, Context: &commands.File{}},
+		"without ignore-outputs": {Title: "t", Code: code},
+	} {
+		for i, f := range forms(r)[:2] {
+			blocks, err := json.Marshal(f.blocks)
+			if err != nil || !strings.Contains(string(blocks), "cut here; ") || !strings.Contains(string(blocks), want) {
+				t.Errorf("form %d does not say %q", i, want)
+			}
+		}
+	}
+}
+
 func TestTheTableHasAllRowsThatFit(t *testing.T) {
 	var cells []string
 	for i := range 50 {
