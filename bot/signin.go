@@ -103,11 +103,14 @@ func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instanc
 	if err != nil && !passing(err) {
 		return errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
 	}
+	if err := b.keepCode(ctx, n); err != nil { // now with its TS, which can be found out again
+		b.Log.Warn("noting where a code stands", "err", err)
+	}
 	b.poll(n)
 	if err != nil {
 		return notSent(err)
 	}
-	return b.keepCode(ctx, n) // with its TS
+	return nil
 }
 
 func (b *Bot) keepCode(ctx context.Context, n *code) error {
@@ -223,8 +226,9 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 			text += " What waited for this runs now."
 		}
 	} else {
-		log.Warn("sign-in failed", "err", err)
-		problem, advice := "the reason is in the log of this bot", ""
+		id := rand.Text()[:8]
+		log.Warn("sign-in failed", "id", id, "err", err)
+		problem, advice := "the log has the reason under "+id, ""
 		if refusal, ok := errors.AsType[*auditlog.Refusal](err); ok {
 			problem, advice = refusal.Problem, refusal.Advice
 		}
@@ -233,10 +237,11 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 	}
 	told := section(text + "\n_" + time.Now().UTC().Format("15:04") + " UTC_")
 	tellErr := b.replacePrompt(ctx, n, told)
+	var settled bool
 	if err == nil {
-		b.release(ctx, n.key(), waiting)
+		settled = b.release(ctx, n.key(), waiting)
 	} else {
-		b.dismiss(ctx, n.key(), waiting, n.result)
+		settled = b.dismiss(ctx, n.key(), waiting, n.result)
 	}
 	if passing(tellErr) {
 		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
@@ -244,7 +249,7 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 	if tellErr != nil {
 		log.Error("taking a code out of its message", "err", tellErr)
 	}
-	if passing(tellErr) {
+	if !settled || passing(tellErr) {
 		return // the next start tries again
 	}
 	if err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()); err != nil {
@@ -345,7 +350,9 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		return commands.Reply{}, fmt.Errorf("letting a command wait: %w", err)
 	}
 	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
-		b.release(ctx, key, b.waiting(ctx, key))
+		if !b.release(ctx, key, b.waiting(ctx, key)) {
+			return commands.Reply{}, errors.New("putting a command that waited into the inbox")
+		}
 		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
 	}
 	said, err := b.signIn(ctx, t.Message, instance)
@@ -359,19 +366,26 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	}, nil
 }
 
-// release puts what waited under key into the inbox.
-func (b *Bot) release(ctx context.Context, key string, waiting []Message) {
+// release puts what waited under key into the inbox, and tells whether all of
+// it is there. What is not waits on.
+func (b *Bot) release(ctx context.Context, key string, waiting []Message) (all bool) {
+	all = true
 	for _, m := range waiting {
-		if err := b.enqueue(ctx, m); err != nil {
+		if err := insist(ctx, func() error { return b.enqueue(ctx, m) }); err != nil {
 			b.Log.Error("running a command that waited", "err", err)
+			all = false
 			continue
 		}
 		b.forget(ctx, key, m)
 	}
+	return all
 }
 
-// dismiss says in the threads of what waited under key that it will not run.
-func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why string) {
+// dismiss says in the threads of what waited under key that it will not run,
+// and tells whether that was said wherever Slack allows it. What was not told
+// of waits on.
+func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why string) (all bool) {
+	all = true
 	for _, m := range waiting {
 		f := section("❌ " + mrkdwn(why) + " The command that waited does not run; to try again, type it again.")
 		err := insist(ctx, func() error {
@@ -381,8 +395,13 @@ func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why st
 		if err != nil {
 			b.Log.Error("saying that a command does not run", "err", err)
 		}
+		if passing(err) {
+			all = false
+			continue
+		}
 		b.forget(ctx, key, m)
 	}
+	return all
 }
 
 func (b *Bot) forget(ctx context.Context, key string, m Message) {
