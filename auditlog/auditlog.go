@@ -30,10 +30,8 @@ import (
 	"time"
 )
 
-// MaxNewest is the largest Query.Newest: as many records as one sorted
-// session of Search-UnifiedAuditLog returns at most.
-// https://learn.microsoft.com/powershell/module/exchange/search-unifiedauditlog
-const MaxNewest = 5000
+// MaxNewest is the largest Query.Newest that is not "all".
+const MaxNewest = 1_000_000
 
 // A Query selects records. Lists are alternatives (any of), fields are
 // conditions (all of); an empty one does not restrict.
@@ -45,9 +43,11 @@ type Query struct {
 	IPAddresses []string  `json:"ip_addresses,omitempty"` // where from
 	ObjectIDs   []string  `json:"object_ids,omitempty"`   // on what: URLs of files and sites, names of Entra objects
 	SiteIDs     []string  `json:"site_ids,omitempty"`     // GUIDs of SharePoint sites
-	RecordType  string    `json:"record_type,omitempty"`  // a name of [RecordTypes]
+	RecordTypes []string  `json:"record_types,omitempty"` // names of [RecordTypes]
 	FreeText    string    `json:"free_text,omitempty"`
-	Newest      int       `json:"result_size"` // how many of the newest are wanted, 1 to [MaxNewest]
+	Newest      int       `json:"result_size,omitempty"` // how many of the newest are wanted, 1 to [MaxNewest]; 0 means all
+	MaxFetch    int       `json:"max_fetch,omitempty"`   // how many are fetched at most; reaching it is a loss; 0 means no bound
+	Verify      bool      `json:"verify,omitempty"`      // fetch everything twice and compare
 }
 
 // A Source asks Microsoft for records in one way.
@@ -55,16 +55,44 @@ type Source interface {
 	// Name is the backend's name as people type it: "exchange".
 	Name() string
 
+	// Limits are what one Search can do.
+	Limits() Limits
+
 	// Search yields the records that match q, in the order in which the
 	// service sent them and with the service's duplicates, until there are no
-	// more or the loop ends. About q.Newest + 1 of them are wanted, which
-	// tells how many to ask the service for at once; because of duplicates it
-	// is no limit. It writes into v what happened on the way: requests,
-	// retries, warnings, and under Lost what it knows or fears to be missing.
-	// A failure is the last pair, with a zero Record; it is a [*Refusal]
-	// where a person can do something about it.
+	// more or the loop ends. If q.Newest is not 0, about q.Newest + 1 of them
+	// are wanted, which tells how many to ask the service for at once; because
+	// of duplicates it is no limit. If it is 0, all are wanted: where the
+	// service holds more than one search returns, the last pair's error is
+	// [ErrFull], and the range is to be divided; a range of one second ends
+	// with a loss in v instead. MaxFetch and Verify are not its concern.
+	//
+	// It writes into v what happened on the way: requests, retries, warnings,
+	// and under Lost what it knows or fears to be missing. A failure is the
+	// last pair, with a zero Record; it is a [*Refusal] where a person can do
+	// something about it, and an [ErrNoAccess] where any other search would
+	// fail alike.
 	Search(ctx context.Context, q Query, v *Verdict) iter.Seq2[Record, error]
 }
+
+// Limits are those of one search of a [Source].
+type Limits struct {
+	Records  int  // that it returns at most, with which it counts as full
+	InFlight int  // searches at once, at most
+	OneType  bool // it takes one record type at most
+	Unsorted bool // its records come in no order, and so many that they are not sorted here either
+}
+
+// ErrFull says that the service holds more records than one search returns.
+var ErrFull = errors.New("there are more records than one search returns")
+
+// ErrNoAccess says that nothing can be asked as this person: nobody is signed
+// in, or a role is missing. Every further request would fail alike.
+var ErrNoAccess = errors.New("no access to the audit log")
+
+// ErrCancelled is the cause of a context that ends because the person who
+// asked wants no more. What was found so far is then an answer.
+var ErrCancelled = errors.New("the search was cancelled")
 
 // A Log is the audit log of one tenant, read as one person.
 type Log struct {
@@ -130,11 +158,15 @@ func (r *Results) Verdict() Verdict { return r.verdict }
 // whether the service sorts them cannot be told from two.
 const orderShows = 100
 
+// maxSorted is how many of the newest are read in one go, from one search that
+// the service sorts. More are read in windows.
+const maxSorted = 5000
+
 // newest fetches the records of the answer, sorted.
 func (r *Results) newest(v *Verdict) ([]Record, error) {
 	n := r.query.Newest
-	if n < 1 || n > MaxNewest {
-		return nil, fmt.Errorf("searching the audit log: a result size of %d is not from 1 to %d", n, MaxNewest)
+	if n < 1 || n > maxSorted {
+		return nil, fmt.Errorf("searching the audit log: a result size of %d is not from 1 to %d", n, maxSorted)
 	}
 	found, err := r.collect(r.query, max(n+1, orderShows), v)
 	if err != nil {
@@ -176,7 +208,7 @@ func (r *Results) completeSecond(got []Record, t time.Time, v *Verdict) []Record
 	atRandom := fmt.Sprintf("the records of %s UTC were cut at random: there are more in this second than could be read", t.Format(time.DateTime))
 	q := r.query
 	q.Start, q.End = t, t.Add(time.Second)
-	rest, err := r.collect(q, MaxNewest+1, v)
+	rest, err := r.collect(q, maxSorted+1, v)
 	if err != nil || !rest.ended {
 		v.Doubt(atRandom)
 		return got
@@ -236,7 +268,7 @@ func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
 			outside++
 		}
 		f.records = append(f.records, record)
-		if n := len(f.records); n >= limit && (f.rises || f.falls) || n > MaxNewest {
+		if n := len(f.records); n >= limit && (f.rises || f.falls) || n > maxSorted {
 			f.ended = false
 			break
 		}

@@ -23,6 +23,8 @@ type source struct {
 
 func (*source) Name() string { return "memory" }
 
+func (*source) Limits() auditlog.Limits { return auditlog.Limits{Records: 5000, InFlight: 1} }
+
 func (s *source) Search(_ context.Context, q auditlog.Query, v *auditlog.Verdict) iter.Seq2[auditlog.Record, error] {
 	return func(yield func(auditlog.Record, error) bool) {
 		for _, r := range s.find(q, v) {
@@ -328,7 +330,7 @@ func TestALoopThatIsLeftHasNoVerdict(t *testing.T) {
 }
 
 func TestASizeOutOfBoundsIsAnError(t *testing.T) {
-	for _, n := range []int{-1, 0, auditlog.MaxNewest + 1} {
+	for _, n := range []int{-1, auditlog.MaxNewest + 1} {
 		if _, v, err := search(t, has(at(1, "a")), day(n)); err == nil || v.Status() != auditlog.Unknown {
 			t.Errorf("newest %d: %v, %v", n, v, err)
 		}

@@ -37,7 +37,7 @@ func TestVerdictsAsTheyAreShownAndFiled(t *testing.T) {
 			*v = auditlog.Verdict{
 				Query: auditlog.Query{
 					Start: noon, End: noon.Add(time.Hour), Newest: 10, Operations: []string{"Update group."}, UserIDs: []string{"ada@contoso.com"},
-					IPAddresses: []string{"203.0.113.9"}, ObjectIDs: []string{"x"}, SiteIDs: []string{"y"}, RecordType: "ExchangeAdmin", FreeText: "<a & b>",
+					IPAddresses: []string{"203.0.113.9"}, ObjectIDs: []string{"x"}, SiteIDs: []string{"y"}, RecordTypes: []string{"ExchangeAdmin"}, FreeText: "<a & b>",
 				},
 				Backend: "exchange", Records: 2, Requests: 5, Retries: 1, Duplicates: 3,
 				Started: noon.Add(time.Hour), Ended: noon.Add(time.Hour + time.Second), Version: "1.2.3",

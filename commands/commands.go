@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -68,6 +69,38 @@ type Env struct {
 	// Keep writes a file to a place where it lasts until it is attached, and
 	// returns it. Name is its base name.
 	Keep func(ctx context.Context, name string, write func(w FileWriter) error) (File, error)
+
+	// Journal opens the journal of this command, which goes on where a crash or
+	// a missing sign-in interrupted it.
+	Journal func(ctx context.Context) (*Journal, error)
+
+	// Progress is told now and then how far a search is. It must not wait. Nil
+	// means that nobody looks.
+	Progress func(auditlog.Progress)
+
+	// Cancelled is closed when the person who asked wants no more. Nil means
+	// that this cannot happen.
+	Cancelled <-chan struct{}
+
+	// Cancel stops the commands of the person who asks, or the one with this
+	// id, and says what it did. Nil means that there are none.
+	Cancel func(ctx context.Context, id string) (string, error)
+}
+
+// A Journal is where a search writes the records that it found while it runs.
+// What was written before a checkpoint outlasts a crash; what came after it is
+// gone then.
+type Journal struct {
+	State []byte    // that the last checkpoint left; nil at the first start
+	Write io.Writer // goes on after the last checkpoint
+
+	// Checkpoint makes durable what was written, and with it the state.
+	Checkpoint func(ctx context.Context, state []byte) error
+
+	// Open reads what was written up to the last checkpoint, and Size is how
+	// many bytes that has.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+	Size func() int64
 }
 
 // An Instance is one configured tenant as the person who asks reaches it. The

@@ -16,8 +16,16 @@ type Reply struct {
 	Text    string            // paragraphs under the title; "" for none
 	Verdict *auditlog.Verdict // whether this is everything; nil where nothing was searched
 	Table   Table
-	Code    string // shown with fixed width, unchanged; "" for none
-	Context *File  // what the command adds to the context, as JSON; nil for nothing
+	Code    string  // shown with fixed width, unchanged; "" for none
+	Context *File   // what the command adds to the context, as JSON; nil for nothing
+	Files   []File  // what is attached, in this order
+	Offers  []Offer // what one would ask next; shown as buttons, and as lines to type
+}
+
+// An Offer is a command that is likely wanted after this one.
+type Offer struct {
+	Label string // for a button: at most 75 characters
+	Line  string // the command line that it equals
 }
 
 // A Table is what a person reads first; the files have the rest. The zero

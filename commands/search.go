@@ -70,8 +70,8 @@ func search(ctx context.Context, env Env, a searchArgs) (Reply, error) {
 
 // query checks what the binder cannot and resolves the dates.
 func (a searchArgs) query(now time.Time) (auditlog.Query, error) {
-	if a.Size < 1 || a.Size > auditlog.MaxNewest {
-		return auditlog.Query{}, mistakef("result_size is %d", a.Size).hintf("give a number from 1 to %d: result_size=100", auditlog.MaxNewest)
+	if a.Size < 1 || a.Size > 5000 {
+		return auditlog.Query{}, mistakef("result_size is %d", a.Size).hintf("give a number from 1 to %d: result_size=100", 5000)
 	}
 	start, end, err := searchRange(a.Start, a.End, now)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a searchArgs) query(now time.Time) (auditlog.Query, error) {
 	return auditlog.Query{
 		Start: start, End: end,
 		Operations: a.Operations, UserIDs: a.Users, IPAddresses: a.IPs, ObjectIDs: a.Objects, SiteIDs: a.Sites,
-		RecordType: recordType, FreeText: a.FreeText, Newest: a.Size,
+		RecordTypes: recordTypes(recordType), FreeText: a.FreeText, Newest: a.Size,
 	}, nil
 }
 
@@ -137,6 +137,13 @@ func recordType(typed string) (string, error) {
 	}
 	return "", m.hintf("names and numbers are in Microsoft's list of AuditLogRecordType; common ones: ExchangeAdmin (1), ExchangeItem (2), " +
 		"SharePointFileOperation (6), AzureActiveDirectory (8), AzureActiveDirectoryStsLogon (15), MicrosoftTeams (25), ExchangeItemAggregated (50)")
+}
+
+func recordTypes(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return []string{name}
 }
 
 // checkAddress refuses what the service would silently match nothing with.

@@ -97,6 +97,8 @@ type quiet struct{ asked auditlog.Query }
 
 func (*quiet) Name() string { return "quiet" }
 
+func (*quiet) Limits() auditlog.Limits { return auditlog.Limits{Records: 5000, InFlight: 1} }
+
 func (s *quiet) Search(_ context.Context, q auditlog.Query, _ *auditlog.Verdict) iter.Seq2[auditlog.Record, error] {
 	s.asked = q
 	return func(func(auditlog.Record, error) bool) {}
@@ -108,7 +110,7 @@ func TestEveryArgumentReachesTheQuery(t *testing.T) {
 		`object_ids="https://contoso.sharepoint.com/sites/finance/*" site_ids=5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d result_size=500 using=CONTOSO`)
 	want := auditlog.Query{
 		Start: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), End: time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC),
-		FreeText: "in voice", RecordType: "ExchangeAdmin", IPAddresses: []string{"203.0.113.9", "2001:db8::9", "[2001:db8::9]:443"},
+		FreeText: "in voice", RecordTypes: []string{"ExchangeAdmin"}, IPAddresses: []string{"203.0.113.9", "2001:db8::9", "[2001:db8::9]:443"},
 		Operations: []string{"New-InboxRule", "Update group."}, UserIDs: []string{ada, `CONTOSO\bob`},
 		ObjectIDs: []string{"https://contoso.sharepoint.com/sites/finance/*"}, SiteIDs: []string{"5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d"}, Newest: 500,
 	}
@@ -121,8 +123,8 @@ func TestARecordTypeMayBeGivenByNumber(t *testing.T) {
 	for typed, want := range map[string]string{
 		"15": "AzureActiveDirectoryStsLogon", "AZUREACTIVEDIRECTORY": "AzureActiveDirectory", `""`: "",
 	} {
-		if q := asked(t, "!o365-auditlog-search record_type="+typed); q.RecordType != want {
-			t.Errorf("%s is %q, want %q", typed, q.RecordType, want)
+		if q := asked(t, "!o365-auditlog-search record_type="+typed); strings.Join(q.RecordTypes, ",") != want {
+			t.Errorf("%s is %q, want %q", typed, q.RecordTypes, want)
 		}
 	}
 }

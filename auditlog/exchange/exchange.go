@@ -74,6 +74,16 @@ type Source struct {
 // Name is "exchange".
 func (s *Source) Name() string { return "exchange" }
 
+// maxInFlight is how many searches run at once at most: Purview allows a person
+// 10 jobs, and nothing better is known of this API.
+// https://learn.microsoft.com/purview/audit-search
+const maxInFlight = 10
+
+// Limits are those of a sorted session.
+func (s *Source) Limits() auditlog.Limits {
+	return auditlog.Limits{Records: sessionLimit, InFlight: maxInFlight, OneType: true}
+}
+
 // moduleFile is the list of cmdlets that somebody may run.
 const moduleFile = "EXOModuleFile"
 

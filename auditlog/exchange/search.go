@@ -101,6 +101,14 @@ type page struct {
 	linked   bool // another page of this call follows
 }
 
+// recordType is the one type that is asked for, or "".
+func (s *search) recordType() string {
+	if len(s.query.RecordTypes) == 0 {
+		return ""
+	}
+	return s.query.RecordTypes[0]
+}
+
 // begin begins a new session.
 func (s *search) begin() {
 	const layout = "2006-01-02T15:04:05Z"
@@ -112,7 +120,7 @@ func (s *search) begin() {
 			EndDate:   q.End.UTC().Add(time.Second - 1).Format(layout), // a fraction is not cut off
 			// Lists and texts go as they are: PowerShell's quoting is not for JSON.
 			Operations:     q.Operations,
-			RecordType:     q.RecordType,
+			RecordType:     s.recordType(),
 			UserIds:        q.UserIDs,
 			IPAddresses:    q.IPAddresses,
 			ObjectIds:      q.ObjectIDs,

@@ -21,7 +21,7 @@ func TestSearchAsksAsMicrosoftsModuleDoes(t *testing.T) {
 		Start: noon, End: noon.Add(time.Hour + time.Millisecond), Newest: 10,
 		Operations: []string{"Update group.", "Consent to application."}, UserIDs: []string{"ada@contoso.com"},
 		IPAddresses: []string{"203.0.113.9"}, ObjectIDs: []string{"https://contoso.sharepoint.com/sites/x/*"},
-		SiteIDs: []string{"5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d"}, RecordType: "AzureActiveDirectory", FreeText: `say "hi" & <b>`,
+		SiteIDs: []string{"5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d"}, RecordTypes: []string{"AzureActiveDirectory"}, FreeText: `say "hi" & <b>`,
 	}
 	if _, _, err := search(t, source(ms), q); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestSearchAsksAsMicrosoftsModuleDoes(t *testing.T) {
 		t.Errorf("session: %+v", p)
 	}
 	if !slices.Equal(p.Operations, q.Operations) || !slices.Equal(p.UserIds, q.UserIDs) || !slices.Equal(p.IPAddresses, q.IPAddresses) ||
-		!slices.Equal(p.ObjectIds, q.ObjectIDs) || !slices.Equal(p.SiteIds, q.SiteIDs) || p.RecordType != q.RecordType || p.FreeText != q.FreeText {
+		!slices.Equal(p.ObjectIds, q.ObjectIDs) || !slices.Equal(p.SiteIds, q.SiteIDs) || p.RecordType != q.RecordTypes[0] || p.FreeText != q.FreeText {
 		t.Errorf("conditions: %+v", p)
 	}
 	if c.Header.Get("Client-Request-Id") == ms.asked[1].Header.Get("Client-Request-Id") {
