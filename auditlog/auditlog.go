@@ -110,45 +110,143 @@ func (l *Log) Search(ctx context.Context, q Query) *Results {
 	}
 	q.Start = q.Start.UTC().Truncate(time.Second)
 	q.End = q.End.UTC().Add(time.Second - 1).Truncate(time.Second)
-	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now}
+	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now, at: q.End}
 	r.verdict = Verdict{Query: q, Backend: r.source.Name(), Version: l.Version}
 	r.verdict.Doubt("the records were not read to the end")
 	return r
 }
 
-// Results are the records that a search found. They are read once.
+// Results are the records that a search found. They are read once. The
+// functions are set before, or left nil.
 type Results struct {
+	// Checkpoint is called after each window, once the loop has had all of its
+	// records: with the state, [Results.Resume] goes on from there. Its error
+	// ends the loop.
+	Checkpoint func(state []byte) error
+
+	// Progress is told after each window how far the search is.
+	Progress func(Progress)
+
 	ctx     context.Context
 	source  Source
 	query   Query
 	now     func() time.Time
 	verdict Verdict
+	began   time.Time // of this run
+	at      time.Time // all from here to the end of the range is done
+	before  Progress  // how far the run before this one had come
+	resumed *checkpoint
+	enough  string    // why the loop will end early
+	count   int       // yielded, in this run and before
+	last    time.Time // of the record that was yielded last
+	broken  bool      // the loop ended early
 	cutAt   time.Time // of the oldest record, if there are more than the newest N; else zero
 }
 
 // All yields the records, newest first and each once: by CreationTime, those
-// of one second by Id. A failure is the last pair, with a zero Record; it
-// comes only if nothing at all was found before it. What fails later is a
-// reason in the verdict, and the records found before it are yielded.
+// of one second by Id. A failure is the last pair, with a zero Record. It comes
+// if nothing at all was found before it, or if the search can be resumed: when
+// nobody is signed in any more, or the program is about to end. What fails
+// otherwise is a reason in the verdict, and the records found are yielded.
 func (r *Results) All() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		v := Verdict{Query: r.query, Backend: r.source.Name(), Version: r.verdict.Version, Started: r.now().UTC()}
-		records, err := r.newest(&v)
+		v := r.verdict
+		v.Lost, v.unsure = nil, false
+		if r.resumed != nil {
+			r.resumed.restore(&v)
+		}
+		r.began = r.now().UTC()
+		if v.Started.IsZero() {
+			v.Started = r.began
+		}
+		err := r.read(&v, func(record Record) bool { return yield(record, nil) })
 		if err != nil {
 			yield(Record{}, err)
 			return
 		}
-		for _, record := range records {
-			if !yield(record, nil) {
-				return
-			}
+		if r.enough == "" && r.broken {
+			return
 		}
 		v.Ended = r.now().UTC()
-		v.Records = len(records)
+		v.Records = r.count
+		v.close()
 		v.judgeAges(r.cutAt)
 		r.verdict = v
 	}
 }
+
+// read yields the records in the way that fits the question.
+func (r *Results) read(v *Verdict, yield func(Record) bool) error {
+	if n := r.query.Newest; n < 0 || n > MaxNewest {
+		return fmt.Errorf("searching the audit log: a result size of %d is not from 1 to %d", n, MaxNewest)
+	}
+	limited := func(record Record) bool { return r.hand(record, v, yield) }
+	switch {
+	case r.source.Limits().Unsorted:
+		return r.stream(v, limited)
+	case r.inOneGo():
+		return r.newest(v, limited)
+	}
+	w := &windows{
+		Results: r,
+		limits:  r.source.Limits(),
+		ready:   make(chan *job),
+		edge:    map[[32]byte]bool{},
+		strays:  map[[32]byte]bool{},
+	}
+	if c := r.resumed; c != nil {
+		w.edge, w.strays, w.width = sumSet(c.Edge), sumSet(c.Strays), c.Width
+		w.ok, w.any = true, c.Count > 0
+	}
+	if r.query.Start.Before(r.at) {
+		w.line = []*job{{window: window{r.query.Start, r.at}}}
+	}
+	return w.run(r.ctx, v, limited)
+}
+
+// inOneGo tells whether one sorted search, cut off after the newest, answers
+// the question.
+func (r *Results) inOneGo() bool {
+	q := r.query
+	return q.Newest > 0 && q.Newest <= maxSorted && q.MaxFetch == 0 && !q.Verify && len(r.searches()) == 1
+}
+
+// hand yields a record, unless a limit is reached: then this record shows that
+// there are more.
+func (r *Results) hand(record Record, v *Verdict, yield func(Record) bool) bool {
+	q := r.query
+	if q.Newest > 0 && r.count == q.Newest {
+		v.AsAsked(fmt.Sprintf("newest %d; more exist", q.Newest))
+		r.cutAt = r.last
+		return false
+	}
+	if q.MaxFetch > 0 && r.count == q.MaxFetch {
+		v.Lose(fmt.Sprintf("max_fetch was reached: only the newest %d records were looked at, back to %s UTC", q.MaxFetch, r.last.Format(time.DateTime)))
+		r.cutAt = r.last
+		return false
+	}
+	r.count++
+	if !record.Time.IsZero() {
+		r.last = record.Time
+	}
+	if !yield(record) {
+		r.broken = true
+		r.cutAt = r.last
+		if r.enough != "" {
+			v.AsAsked(r.enough)
+		}
+		return false
+	}
+	return true
+}
+
+// Enough makes ending the loop early a part of the question: reason says what
+// was asked for, such as "the newest 10 that pass the filter".
+func (r *Results) Enough(reason string) { r.enough = reason }
+
+// Fetched is how many records the loop has had, those before an interruption
+// included.
+func (r *Results) Fetched() int { return r.count }
 
 // Verdict says whether All yielded everything. It is unknown until a loop
 // over All has come to its end.
@@ -162,12 +260,23 @@ const orderShows = 100
 // the service sorts. More are read in windows.
 const maxSorted = 5000
 
-// newest fetches the records of the answer, sorted.
-func (r *Results) newest(v *Verdict) ([]Record, error) {
-	n := r.query.Newest
-	if n < 1 || n > maxSorted {
-		return nil, fmt.Errorf("searching the audit log: a result size of %d is not from 1 to %d", n, maxSorted)
+// newest yields the newest N records out of one sorted search.
+func (r *Results) newest(v *Verdict, yield func(Record) bool) error {
+	records, err := r.newestRecords(v)
+	if err != nil {
+		return err
 	}
+	for _, record := range records {
+		if !yield(record) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// newestRecords fetches the records of the answer, sorted.
+func (r *Results) newestRecords(v *Verdict) ([]Record, error) {
+	n := r.query.Newest
 	found, err := r.collect(r.query, max(n+1, orderShows), v)
 	if err != nil {
 		return nil, err
@@ -191,11 +300,11 @@ func (r *Results) newest(v *Verdict) ([]Record, error) {
 		v.Lose(fmt.Sprintf("%d records of more, not surely the newest: %s", n, notNewest))
 		return got[:n], nil
 	}
-	v.AsAsked(fmt.Sprintf("newest %d; more exist", n))
-	r.cutAt = got[n-1].Time
 	if cut := second(got[n-1]); !found.ended && cut.Equal(second(got[n])) && cut.Equal(second(got[len(got)-1])) {
 		got = r.completeSecond(got, cut, v)
 	}
+	v.AsAsked(fmt.Sprintf("newest %d; more exist", n))
+	r.cutAt = got[n-1].Time
 	return got[:n], nil
 }
 
@@ -273,12 +382,8 @@ func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
 			break
 		}
 	}
-	if n := seen.conflicts(); n > 0 {
-		v.Note(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", n))
-	}
-	if outside > 0 {
-		v.Note(fmt.Sprintf("%d records have a CreationTime outside the range asked for; they are kept", outside))
-	}
+	v.Conflicts += seen.conflicts()
+	v.Outside += outside
 	return f, nil
 }
 

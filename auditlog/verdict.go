@@ -36,6 +36,7 @@ type Verdict struct {
 	Query      Query    // as sent
 	Backend    string   // the source's name
 	Records    int      // yielded
+	Windows    int      // that the range was fetched in; 0 where it was one search
 	Requests   int      // sent to Microsoft
 	Retries    int      // of these, repeated after a failure
 	Duplicates int      // dropped
@@ -45,7 +46,28 @@ type Verdict struct {
 	Version    string // of this program
 	Err        error  // the failure behind a reason, for the log; people get the reason
 
+	// Queries are the ids of the queries that were created at Microsoft, by a
+	// key of what they ask for. Only Graph has such.
+	Queries map[string]string
+
 	missing, unsure bool
+	gaps            []gap
+	tally
+}
+
+// A tally counts what is odd about records, for [Verdict.close] to note.
+type tally struct {
+	Outside   int `json:"outside,omitempty"`   // of the range asked for
+	Strays    int `json:"strays,omitempty"`    // of the window that they came with
+	Conflicts int `json:"conflicts,omitempty"` // with another record of the same Id
+	Differ    int `json:"differ,omitempty"`    // that only one of two passes found
+}
+
+// A gap is a window with something missing, or with doubts about it.
+type gap struct {
+	window
+	Reason string `json:"reason"`
+	Doubt  bool   `json:"doubt,omitempty"`
 }
 
 // Status is the verdict in one word.
@@ -88,6 +110,97 @@ func appendOnce(list []string, s string) []string {
 		return list
 	}
 	return append(list, s)
+}
+
+// count adds what of says of the work done.
+func (v *Verdict) count(of *Verdict) {
+	v.Requests += of.Requests
+	v.Retries += of.Retries
+	for key, id := range of.Queries {
+		v.remember(key, id)
+	}
+}
+
+func (v *Verdict) remember(key, id string) {
+	if v.Queries == nil {
+		v.Queries = map[string]string{}
+	}
+	v.Queries[key] = id
+}
+
+// merge adds what of says of the records of w.
+func (v *Verdict) merge(of *Verdict, w window) {
+	v.Duplicates += of.Duplicates
+	v.Outside += of.Outside
+	v.Strays += of.Strays
+	v.Conflicts += of.Conflicts
+	v.Differ += of.Differ
+	for _, reason := range of.Lost {
+		v.gaps = append(v.gaps, gap{w, reason, of.unsure && !of.missing})
+	}
+	for _, reason := range of.Asked {
+		v.AsAsked(reason)
+	}
+	for _, text := range of.Noted {
+		v.Note(text)
+	}
+	for _, text := range of.Warnings {
+		v.Warn(text)
+	}
+	if of.Err != nil {
+		v.Err = of.Err
+	}
+}
+
+// gapsTold is how many windows a reason names; verdict.json has all.
+const gapsTold = 3
+
+// close makes reasons of the gaps and the tally. A reason that several windows
+// have is told once.
+func (v *Verdict) close() {
+	byReason := map[string][]gap{}
+	var reasons []string
+	for _, g := range v.gaps {
+		if byReason[g.Reason] == nil {
+			reasons = append(reasons, g.Reason)
+		}
+		byReason[g.Reason] = append(byReason[g.Reason], g)
+	}
+	for _, reason := range reasons {
+		gaps := byReason[reason]
+		text := reason
+		if whole := (window{v.Query.Start, v.Query.End}); gaps[0].window != whole {
+			text += " (" + gapWindows(gaps) + ")"
+		}
+		if slices.ContainsFunc(gaps, func(g gap) bool { return !g.Doubt }) {
+			v.Lose(text)
+		} else {
+			v.Doubt(text)
+		}
+	}
+	if v.Conflicts > 0 {
+		v.Note(fmt.Sprintf("%d records share their Id with another record of different content; all are kept", v.Conflicts))
+	}
+	if v.Outside > 0 {
+		v.Note(fmt.Sprintf("%d records have a CreationTime outside the range asked for; they are kept", v.Outside))
+	}
+	if v.Strays > 0 {
+		v.Note(fmt.Sprintf("%d records came with another part of the range than their own; they are kept", v.Strays))
+	}
+	if v.Differ > 0 {
+		v.Note(fmt.Sprintf("%d records came in only one of two passes; they are kept", v.Differ))
+	}
+}
+
+func gapWindows(gaps []gap) string {
+	var all []string
+	for _, g := range gaps[:min(len(gaps), gapsTold)] {
+		all = append(all, g.window.String())
+	}
+	if more := len(gaps) - gapsTold; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more windows", more))
+	}
+	return strings.Join(all, "; ")
 }
 
 // judgeAges adds the reasons that follow from the range and the time of the
@@ -142,6 +255,7 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 		Query      Query     `json:"query"`
 		Backend    string    `json:"backend"`
 		Records    int       `json:"records"`
+		Windows    int       `json:"windows"`
 		Requests   int       `json:"requests"`
 		Retries    int       `json:"retries"`
 		Duplicates int       `json:"duplicates_dropped"`
@@ -149,9 +263,13 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 		Started    time.Time `json:"started,omitzero"`
 		Ended      time.Time `json:"ended,omitzero"`
 		Version    string    `json:"version,omitempty"`
+
+		Gaps    []gap             `json:"gaps,omitempty"` // windows with a loss or a doubt
+		Queries map[string]string `json:"queries,omitempty"`
 	}{
 		v.Status(), nonNil(v.Asked), nonNil(v.Lost), nonNil(v.Noted), v.Query, v.Backend, v.Records,
-		v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
+		v.Windows, v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
+		v.gaps, v.Queries,
 	})
 }
 

@@ -14,6 +14,7 @@
 //   - search.go: sessions and pages; when a search is over, and what is said
 //     if that is not certain.
 //   - call.go: one request; what is tried again, and how long that waits.
+//   - gate.go: how many requests run at once.
 //   - answer.go: bodies, read without trust.
 //   - refusal.go: what the service's errors mean to an analyst.
 //
@@ -56,6 +57,7 @@ type Tenant struct {
 	// as in Microsoft's module.
 	Backoff time.Duration
 
+	gate          gate
 	mu            sync.Mutex
 	auditingUntil time.Time // auditing was seen switched on, and is not looked at again before
 	pageSize      int       // how many rows a page has where its links are refused; 0 where they are not

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"strings"
 	"time"
 
@@ -14,11 +15,14 @@ import (
 
 const searchCmdlet = "Search-UnifiedAuditLog"
 
-// sessionLimit is how many rows one session returns at most if it is to be
-// sorted, and the largest ResultSize of a call. There is no sign that tells
-// 5,000 rows from the first 5,000 of more.
+// How many rows one session returns at most if it is to be sorted, which is
+// also the largest ResultSize of a call, and if it is not. There is no sign that
+// tells 5,000 rows from the first 5,000 of more.
 // https://learn.microsoft.com/powershell/module/exchange/search-unifiedauditlog
-const sessionLimit = 5000
+const (
+	sessionLimit  = 5000
+	largeSetLimit = 50_000
+)
 
 // emptyPages is how many pages without a row may follow each other, each with
 // a link to the next, before they count as a failure.
@@ -46,12 +50,21 @@ type parameters struct {
 // sorting. It ends when a session returns no more rows, which is the
 // documented end, and asks for the next rows only when the loop gets there.
 //
+// If all records are wanted (q.Newest is 0), 5,000 of them end it with
+// [auditlog.ErrFull], whether there are more or not. A range of one second,
+// which cannot be divided, is read again without the service's sorting: it then
+// returns 50,000.
+//
 // Every failure but throttling begins a new session, whose rows come from the
 // start again: it cannot be told whether the failed call moved the session on,
 // and rows that were never seen would be missing without a trace.
 func (s *Source) Search(ctx context.Context, q auditlog.Query, v *auditlog.Verdict) iter.Seq2[auditlog.Record, error] {
 	return func(yield func(auditlog.Record, error) bool) {
-		search := &search{Source: s, query: q, verdict: v, size: s.Tenant.rows(q.Newest + 1), try: 1}
+		wanted := q.Newest + 1
+		if q.Newest == 0 {
+			wanted = sessionLimit
+		}
+		search := &search{Source: s, query: q, verdict: v, size: s.Tenant.rows(wanted), limit: sessionLimit, try: 1}
 		search.begin()
 		err := search.run(ctx, func(rows []row) bool {
 			for _, row := range rows {
@@ -61,7 +74,9 @@ func (s *Source) Search(ctx context.Context, q auditlog.Query, v *auditlog.Verdi
 			}
 			return true
 		})
-		if err != nil {
+		if errors.Is(err, auditlog.ErrFull) {
+			yield(auditlog.Record{}, err)
+		} else if err != nil {
 			yield(auditlog.Record{}, fmt.Errorf("searching with %s: %w", searchCmdlet, err))
 		}
 	}
@@ -73,6 +88,7 @@ type search struct {
 	query   auditlog.Query
 	verdict *auditlog.Verdict
 	size    int // ResultSize of a call
+	limit   int // rows of a session at most
 	session *session
 	try     int   // of what is being fetched, counted from 1
 	most    int   // rows of the session that came furthest
@@ -128,9 +144,34 @@ func (s *search) begin() {
 			FreeText:       q.FreeText,
 			ResultSize:     s.size,
 			SessionId:      newGUID(),
-			SessionCommand: "ReturnNextPreviewPage",
+			SessionCommand: s.sessionCommand(),
 		}, s.size),
 	}
+}
+
+// sessionCommand says whether the service sorts.
+func (s *search) sessionCommand() string {
+	if s.limit == largeSetLimit {
+		return "ReturnLargeSet"
+	}
+	return "ReturnNextPreviewPage"
+}
+
+// full deals with a session that has reached its limit where all records are
+// wanted: it asks for a narrower range, or begins a larger session.
+func (s *search) full() error {
+	if s.query.Newest > 0 || s.session.rows < s.limit {
+		return nil
+	}
+	if s.query.End.Sub(s.query.Start) > time.Second {
+		return auditlog.ErrFull
+	}
+	if s.limit == largeSetLimit {
+		return nil // the end of it is judged
+	}
+	s.limit, s.most, s.try = largeSetLimit, 0, 1
+	s.begin()
+	return nil
 }
 
 // run yields rows until there are no more, or yield has enough.
@@ -165,6 +206,9 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 		}
 		if !yield(p.rows) {
 			return nil
+		}
+		if err := s.full(); err != nil {
+			return err
 		}
 	}
 }
@@ -296,6 +340,9 @@ func (s *search) retry(ctx context.Context, err error) error {
 // giving up is evidence, though surely not all of it.
 func (s *search) giveUp(err error, yield func([]row) bool) error {
 	err = s.Tenant.refusal(err)
+	if e, ok := errors.AsType[*StatusError](err); ok && (e.Status == http.StatusUnauthorized || e.roleMissing()) {
+		err = fmt.Errorf("%w: %w", auditlog.ErrNoAccess, err)
+	}
 	if len(s.salvage) == 0 {
 		return err
 	}
@@ -319,8 +366,10 @@ func (s *search) end(ctx context.Context, yield func([]row) bool) {
 		v.Doubt("after a failure the search was begun anew, and found less than before")
 	case n.more:
 		v.Doubt("the service said that there is more, and then sent nothing")
-	case n.rows >= sessionLimit:
-		v.Doubt(fmt.Sprintf("%d records are as many as the service returns for one search: there may be more; narrow the range", sessionLimit))
+	case n.rows >= s.limit && s.query.Newest == 0:
+		v.Lose(fmt.Sprintf("%d records of one second are as many as the service returns; there are likely more", s.limit))
+	case n.rows >= s.limit:
+		v.Doubt(fmt.Sprintf("%d records are as many as the service returns for one search: there may be more; narrow the range", s.limit))
 	case n.rows == 0:
 		s.judgeSilence(ctx)
 	}

@@ -1,0 +1,418 @@
+package auditlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A window is a part of the range: Start <= t < End, whole seconds. Windows
+// meet exactly, so that each second is in one of them.
+type window struct {
+	Start time.Time `json:"from"`
+	End   time.Time `json:"to"`
+}
+
+func (w window) width() time.Duration { return w.End.Sub(w.Start) }
+
+func (w window) holds(t time.Time) bool { return !t.Before(w.Start) && t.Before(w.End) }
+
+func (w window) String() string {
+	return w.Start.Format(time.DateTime) + " to " + w.End.Format(time.DateTime) + " UTC"
+}
+
+// A job is a window that waits, is being fetched, or was.
+type job struct {
+	window
+	started bool
+	failed  int    // how many wider windows around it failed
+	catch   *catch // nil until it is fetched
+}
+
+// A catch is what the fetching of a window brought.
+type catch struct {
+	records []Record // newest first, each once
+	verdict Verdict  // of this window alone
+	full    bool     // there are more than one search returns
+	span    time.Duration
+	err     error
+}
+
+// windows reads a range in windows, several at once, and hands them on from
+// the newest on.
+type windows struct {
+	*Results
+	limits Limits
+	line   []*job // that cover what is not handed on yet, newest first
+	ready  chan *job
+	width  time.Duration // that would bring half of what one search returns, by what the last windows brought; 0 is not known
+	flying int
+	ok     bool // one window at least was fetched
+	any    bool // something was handed on
+	sour   int  // windows that failed since one did not
+	edge   map[[32]byte]bool
+	strays map[[32]byte]bool
+}
+
+// ahead is how many windows may be fetched before the oldest of them is handed
+// on, beyond those that are under way: it bounds what is in memory.
+const ahead = 2
+
+// sourEnough is how many windows in a row may fail before the rest is given up.
+const sourEnough = 3
+
+// run yields all records of the range, newest first, and calls Checkpoint and
+// Progress after each window. It returns an error only if there is no answer:
+// nothing was fetched at all, nobody has access any more, or the program is
+// about to end.
+func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		for w.flying > 0 { // nothing of it may outlive the loop
+			<-w.ready
+			w.flying--
+		}
+	}()
+	for len(w.line) > 0 {
+		w.start(ctx)
+		head := w.line[0]
+		if head.catch == nil {
+			w.wait(v)
+			continue
+		}
+		if head.catch.full {
+			w.divide(head, w.narrower(head))
+			continue
+		}
+		if again, err := w.failure(ctx, head, v); err != nil || again {
+			if again {
+				continue
+			}
+			return err
+		}
+		w.line = w.line[1:]
+		if !w.release(head, v, yield) {
+			return nil
+		}
+		if err := w.done(head, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start fetches as many windows as may be under way, the newest first.
+func (w *windows) start(ctx context.Context) {
+	for i := 0; i < len(w.line) && i < w.limits.InFlight+ahead && w.flying < w.limits.InFlight; i++ {
+		j := w.line[i]
+		if j.started {
+			continue
+		}
+		if w.width > 0 && j.width() > w.width {
+			w.cut(i, w.width)
+			j = w.line[i]
+		}
+		j.started = true
+		w.flying++
+		go func() {
+			j.catch = w.fetch(ctx, j.window)
+			w.ready <- j
+		}()
+	}
+}
+
+// cut divides the window at place i of the line: its newest part of this width
+// stays there, the rest follows.
+func (w *windows) cut(i int, width time.Duration) {
+	j := w.line[i]
+	at := j.End.Add(-width)
+	newer, older := &job{window: window{at, j.End}, failed: j.failed}, &job{window: window{j.Start, at}, failed: j.failed}
+	w.line = slices.Replace(w.line, i, i+1, newer, older)
+}
+
+// divide puts two windows in the place of one that could not be fetched whole.
+func (w *windows) divide(j *job, width time.Duration) {
+	i := slices.Index(w.line, j)
+	w.cut(i, width)
+}
+
+// narrower is the width of the newer part of a full window: half of it at
+// most, and less if its records say that this will be full again.
+func (w *windows) narrower(j *job) time.Duration {
+	half := (j.width() / 2).Truncate(time.Second)
+	if j.catch.span > 0 {
+		half = min(half, (j.catch.span / 2).Truncate(time.Second))
+	}
+	w.width = max(half, time.Second)
+	return w.width
+}
+
+// wait waits for one window. One that is full is divided at once, so that its
+// parts need not wait for their turn.
+func (w *windows) wait(v *Verdict) {
+	j := <-w.ready
+	w.flying--
+	c := j.catch
+	v.count(&c.verdict)
+	switch {
+	case c.full && j != w.line[0]:
+		w.divide(j, w.narrower(j))
+	case c.err == nil && !c.full:
+		w.learn(j)
+	}
+}
+
+// learn sets the width of the windows to come by what this one brought: half
+// as many records as one search returns, so that a busier hour still fits.
+func (w *windows) learn(j *job) {
+	n := max(len(j.catch.records), 1)
+	wanted := time.Duration(float64(j.width()) * float64(w.limits.Records/2) / float64(n))
+	wanted = min(max(wanted, j.width()/8), j.width()*4)
+	w.width = max(wanted.Truncate(time.Second), time.Second)
+}
+
+// failure deals with a window that could not be fetched. The first time it is
+// divided, since a shorter search may work where a longer one timed out; then
+// it is a loss. An error ends the search.
+func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, err error) {
+	c := j.catch
+	if c.err == nil {
+		w.ok, w.sour = true, 0
+		return false, nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return false, w.stopped(cause, c.err, v)
+	}
+	if errors.Is(c.err, ErrNoAccess) {
+		return false, c.err
+	}
+	if j.failed == 0 && j.width() >= 2*time.Second {
+		j.failed++
+		w.divide(j, (j.width() / 2).Truncate(time.Second))
+		return true, nil
+	}
+	w.sour++
+	v.Err = c.err
+	older := len(w.line) > 1
+	switch {
+	case w.sour < sourEnough && (w.ok || older):
+		return false, nil // release makes a loss of it
+	case !w.ok && !w.any && len(c.records) == 0:
+		return false, c.err
+	case older:
+		v.Lose(fmt.Sprintf("after %d windows in a row had failed, nothing before %s UTC was read", w.sour, j.Start.Format(time.DateTime)))
+		w.line = w.line[:1]
+	}
+	return false, nil
+}
+
+// stopped is how a search ends whose context has ended: with what it has, if
+// that is what the person wants.
+func (w *windows) stopped(cause, err error, v *Verdict) error {
+	if !errors.Is(cause, ErrCancelled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	v.Lose(fmt.Sprintf("%s: nothing before %s UTC was read", problem(cause), w.line[0].End.Format(time.DateTime)))
+	w.line = nil
+	return nil
+}
+
+// release hands on the records of the newest window. It is false when no more
+// are wanted.
+func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) bool {
+	c := j.catch
+	j.catch = &catch{}
+	if c.err != nil {
+		c.verdict.Lose("could not be fetched: " + problem(c.err))
+	}
+	v.Windows++
+	v.merge(&c.verdict, j.window)
+	next := map[[32]byte]bool{}
+	for i, r := range c.records {
+		c.records[i] = Record{} // so that it can go once it was handed on
+		if r.Time.Before(j.Start.Add(time.Second)) {
+			next[r.sum()] = true
+		}
+		if w.elsewhere(r, j.window, v) {
+			v.Duplicates++
+			continue
+		}
+		w.any = true
+		if !yield(r) {
+			return false
+		}
+	}
+	w.edge = next
+	return true
+}
+
+// elsewhere tells whether a record was handed on with another window: the
+// service may count the end of a range in, or date a record differently from
+// what the record says.
+func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
+	if len(w.strays) > 0 && w.strays[r.sum()] {
+		return true
+	}
+	whole := window{w.query.Start, w.query.End}
+	if r.Time.IsZero() || own.holds(r.Time) {
+		return false
+	}
+	if !whole.holds(r.Time) {
+		v.Outside++
+		return false
+	}
+	if r.Time.Before(own.Start) {
+		v.Strays++
+		w.strays[r.sum()] = true // its own window is still to come, and will bring it again
+		return false
+	}
+	if w.edge[r.sum()] {
+		return true
+	}
+	v.Strays++
+	if r.Time.Before(own.End.Add(time.Second)) {
+		v.Doubt(fmt.Sprintf("a record of %s UTC came with the seconds before it and not with its own", r.Time.Format(time.DateTime)))
+	}
+	return false
+}
+
+// done makes the window durable and tells how far the search is.
+func (w *windows) done(j *job, v *Verdict) error {
+	w.at = j.Start
+	if w.Checkpoint != nil {
+		state, err := w.state(v)
+		if err != nil {
+			return err
+		}
+		if err := w.Checkpoint(state); err != nil {
+			return fmt.Errorf("keeping the records of %v: %w", j.window, err)
+		}
+	}
+	w.report(v)
+	return nil
+}
+
+// fetch reads one window, twice if the query wants it verified.
+func (r *Results) fetch(ctx context.Context, w window) *catch {
+	c := r.pass(ctx, w)
+	if !r.query.Verify || c.full || c.err != nil {
+		return c
+	}
+	again := r.pass(ctx, w)
+	if again.full || again.err != nil {
+		again.verdict.count(&c.verdict)
+		return again
+	}
+	c.compare(again, w)
+	return c
+}
+
+// compare adds to c what only a second pass found. If either pass has records
+// that the other lacks, there may be more that both lack.
+func (c *catch) compare(again *catch, w window) {
+	first, second := sums(c.records), sums(again.records)
+	only := 0
+	for _, r := range c.records {
+		if !second[r.sum()] {
+			only++
+		}
+	}
+	for _, r := range again.records {
+		if !first[r.sum()] {
+			only++
+			c.records = append(c.records, r)
+		}
+	}
+	c.verdict.count(&again.verdict)
+	c.verdict.merge(&again.verdict, window{})
+	if only > 0 {
+		slices.SortStableFunc(c.records, newestFirst)
+		c.verdict.Lose("two passes over the same window differ, so that there may be more that neither found")
+		c.verdict.Differ = only
+	}
+}
+
+func sums(records []Record) map[[32]byte]bool {
+	all := make(map[[32]byte]bool, len(records))
+	for _, r := range records {
+		all[r.sum()] = true
+	}
+	return all
+}
+
+// pass reads one window once: one search, or one for each record type.
+func (r *Results) pass(ctx context.Context, w window) *catch {
+	c, seen := &catch{}, seenBefore{}
+	q := r.query
+	q.Start, q.End, q.Newest = w.Start, w.End, 0
+	for _, types := range r.searches() {
+		q.RecordTypes = types
+		if c.read(r.source.Search(ctx, q, &c.verdict), r.source.Limits(), w, seen); c.full || c.err != nil {
+			break
+		}
+	}
+	if n := seen.conflicts(); n > 0 {
+		c.verdict.Conflicts = n
+	}
+	slices.SortStableFunc(c.records, newestFirst)
+	return c
+}
+
+// searches are the record types of each search that the source needs.
+func (r *Results) searches() [][]string {
+	types := r.query.RecordTypes
+	if len(types) < 2 || !r.source.Limits().OneType {
+		return [][]string{types}
+	}
+	var all [][]string
+	for _, t := range types {
+		all = append(all, []string{t})
+	}
+	return all
+}
+
+// read collects what a search yields. A search that is cut short by its limit
+// still tells how far the records lie apart.
+func (c *catch) read(records func(func(Record, error) bool), limits Limits, w window, seen seenBefore) {
+	from := len(c.records)
+	for record, err := range records {
+		if errors.Is(err, ErrFull) && w.width() <= time.Second {
+			c.verdict.Lose("one second has more records than the service hands out")
+			return
+		}
+		if errors.Is(err, ErrFull) {
+			c.full = true
+			if oldest := c.oldest(from); w.holds(oldest) && len(c.records)-from >= limits.Records/2 {
+				c.span = w.End.Sub(oldest)
+			}
+			c.records = nil
+			return
+		}
+		if err != nil {
+			c.err = err
+			return
+		}
+		if seen.duplicate(record) {
+			c.verdict.Duplicates++
+			continue
+		}
+		if record.Unreadable {
+			c.verdict.Lose("a record could not be read; its text is kept as it came")
+		}
+		c.records = append(c.records, record)
+	}
+}
+
+// oldest is the time of the oldest record from this place on.
+func (c *catch) oldest(from int) time.Time {
+	var oldest time.Time
+	for _, r := range c.records[from:] {
+		if oldest.IsZero() || r.Time.Before(oldest) {
+			oldest = r.Time
+		}
+	}
+	return oldest
+}
