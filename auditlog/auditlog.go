@@ -190,7 +190,7 @@ func (r *Results) read(v *Verdict, yield func(Record) bool) error {
 	w := &windows{
 		Results: r,
 		limits:  r.source.Limits(),
-		ready:   make(chan *job),
+		ready:   make(chan fetched),
 		edge:    map[[32]byte]bool{},
 		strays:  map[[32]byte]bool{},
 	}
@@ -443,7 +443,7 @@ func problem(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "time ran out"
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrCancelled):
 		return "the search was cancelled"
 	}
 	return "an unexpected failure"

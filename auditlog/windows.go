@@ -40,13 +40,19 @@ type catch struct {
 	err     error
 }
 
+// A fetched job comes back with its catch.
+type fetched struct {
+	*job
+	catch *catch
+}
+
 // windows reads a range in windows, several at once, and hands them on from
 // the newest on.
 type windows struct {
 	*Results
 	limits Limits
 	line   []*job // that cover what is not handed on yet, newest first
-	ready  chan *job
+	ready  chan fetched
 	width  time.Duration // that would bring half of what one search returns, by what the last windows brought; 0 is not known
 	flying int
 	ok     bool // one window at least was fetched
@@ -87,11 +93,10 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 			w.divide(head, w.narrower(head))
 			continue
 		}
-		if again, err := w.failure(ctx, head, v); err != nil || again {
-			if again {
-				continue
-			}
+		if again, err := w.failure(ctx, head, v); err != nil {
 			return err
+		} else if again {
+			continue
 		}
 		w.line = w.line[1:]
 		if !w.release(head, v, yield) {
@@ -118,8 +123,7 @@ func (w *windows) start(ctx context.Context) {
 		j.started = true
 		w.flying++
 		go func() {
-			j.catch = w.fetch(ctx, j.window)
-			w.ready <- j
+			w.ready <- fetched{j, w.fetch(ctx, j.window)}
 		}()
 	}
 }
@@ -153,9 +157,10 @@ func (w *windows) narrower(j *job) time.Duration {
 // wait waits for one window. One that is full is divided at once, so that its
 // parts need not wait for their turn.
 func (w *windows) wait(v *Verdict) {
-	j := <-w.ready
+	f := <-w.ready
 	w.flying--
-	c := j.catch
+	j, c := f.job, f.catch
+	j.catch = c
 	v.count(&c.verdict)
 	switch {
 	case c.full && j != w.line[0]:
@@ -176,7 +181,8 @@ func (w *windows) learn(j *job) {
 
 // failure deals with a window that could not be fetched. The first time it is
 // divided, since a shorter search may work where a longer one timed out; then
-// it is a loss. An error ends the search.
+// it is a loss. Again means that there is nothing to release: the line has
+// changed. An error ends the search.
 func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, err error) {
 	c := j.catch
 	if c.err == nil {
@@ -184,7 +190,7 @@ func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, 
 		return false, nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return false, w.stopped(cause, c.err, v)
+		return true, w.stopped(cause, c.err, v)
 	}
 	if errors.Is(c.err, ErrNoAccess) {
 		return false, c.err
