@@ -168,7 +168,7 @@ func (r *Results) All() iter.Seq2[Record, error] {
 			return
 		}
 		v.Ended = r.now().UTC()
-		v.Records = r.count
+		v.Fetched, v.Records = r.count, r.count
 		v.close()
 		v.judgeAges(r.cutAt)
 		r.verdict = v
@@ -263,6 +263,10 @@ const maxSorted = 5000
 // newest yields the newest N records out of one sorted search.
 func (r *Results) newest(v *Verdict, yield func(Record) bool) error {
 	records, err := r.newestRecords(v)
+	if errors.Is(err, ErrCancelled) {
+		v.Lose(problem(err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,8 @@ type Verdict struct {
 	Noted      []string // what is odd about the records, though none is missing for it
 	Query      Query    // as sent
 	Backend    string   // the source's name
-	Records    int      // yielded
+	Fetched    int      // read from the service, each counted once
+	Records    int      // in the answer: those fetched, or what a filter and a limit left of them
 	Windows    int      // that the range was fetched in; 0 where it was one search
 	Requests   int      // sent to Microsoft
 	Retries    int      // of these, repeated after a failure
@@ -234,6 +235,8 @@ func (v Verdict) String() string {
 	}
 	b.WriteString(strings.ToUpper(string(v.Status()[:1])) + string(v.Status()[1:]))
 	switch {
+	case v.Status() == Complete && v.onlyMatched():
+		b.WriteString(" for what Microsoft matched")
 	case v.Status() == Partial && len(v.Lost) == 0:
 		b.WriteString(", as asked")
 	case v.Status() == Complete && len(v.Asked) > 0:
@@ -245,32 +248,59 @@ func (v Verdict) String() string {
 	return b.String()
 }
 
+// onlyMatched tells whether nothing was found with a filter of Microsoft's that
+// may match less than people expect: an address that records have with a port,
+// a person whom something was done to, text with quotes in it.
+func (v Verdict) onlyMatched() bool {
+	q := v.Query
+	return v.Fetched == 0 && !v.Ended.IsZero() && (len(q.IPAddresses) > 0 || len(q.UserIDs) > 0 || q.FreeText != "")
+}
+
+// verdictJSON is verdict.json.
+type verdictJSON struct {
+	Verdict    Status    `json:"verdict"`
+	Asked      []string  `json:"asked"`
+	Lost       []string  `json:"lost"`
+	Noted      []string  `json:"noted"`
+	Query      Query     `json:"query"`
+	Backend    string    `json:"backend"`
+	Fetched    int       `json:"fetched"`
+	Records    int       `json:"records"`
+	Windows    int       `json:"windows"`
+	Requests   int       `json:"requests"`
+	Retries    int       `json:"retries"`
+	Duplicates int       `json:"duplicates_dropped"`
+	Warnings   []string  `json:"warnings"`
+	Started    time.Time `json:"started,omitzero"`
+	Ended      time.Time `json:"ended,omitzero"`
+	Version    string    `json:"version,omitempty"`
+
+	Gaps    []gap             `json:"gaps,omitempty"` // windows with a loss or a doubt
+	Queries map[string]string `json:"queries,omitempty"`
+}
+
 // MarshalJSON gives the verdict for machines, as in verdict.json.
 func (v Verdict) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Verdict    Status    `json:"verdict"`
-		Asked      []string  `json:"asked"`
-		Lost       []string  `json:"lost"`
-		Noted      []string  `json:"noted"`
-		Query      Query     `json:"query"`
-		Backend    string    `json:"backend"`
-		Records    int       `json:"records"`
-		Windows    int       `json:"windows"`
-		Requests   int       `json:"requests"`
-		Retries    int       `json:"retries"`
-		Duplicates int       `json:"duplicates_dropped"`
-		Warnings   []string  `json:"warnings"`
-		Started    time.Time `json:"started,omitzero"`
-		Ended      time.Time `json:"ended,omitzero"`
-		Version    string    `json:"version,omitempty"`
-
-		Gaps    []gap             `json:"gaps,omitempty"` // windows with a loss or a doubt
-		Queries map[string]string `json:"queries,omitempty"`
-	}{
-		v.Status(), nonNil(v.Asked), nonNil(v.Lost), nonNil(v.Noted), v.Query, v.Backend, v.Records,
+	return json.Marshal(verdictJSON{
+		v.Status(), nonNil(v.Asked), nonNil(v.Lost), nonNil(v.Noted), v.Query, v.Backend, v.Fetched, v.Records,
 		v.Windows, v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
 		v.gaps, v.Queries,
 	})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (v *Verdict) UnmarshalJSON(text []byte) error {
+	var j verdictJSON
+	if err := json.Unmarshal(text, &j); err != nil {
+		return err
+	}
+	*v = Verdict{
+		Asked: j.Asked, Lost: j.Lost, Noted: j.Noted, Query: j.Query, Backend: j.Backend, Fetched: j.Fetched, Records: j.Records,
+		Windows: j.Windows, Requests: j.Requests, Retries: j.Retries, Duplicates: j.Duplicates, Warnings: j.Warnings,
+		Started: j.Started, Ended: j.Ended, Version: j.Version, gaps: j.Gaps, Queries: j.Queries,
+		missing: j.Verdict == Partial, unsure: j.Verdict == Unknown,
+	}
+	return nil
 }
 
 // nonNil makes JSON say [] where there is nothing.
