@@ -79,3 +79,76 @@ func lastRecordType(asked func(RecordType) bool) (RecordType, bool) {
 	}
 	return RecordType{}, false
 }
+
+// recordTypeGroups are the groups that people name. Members are types that
+// Microsoft's documentation of Graph's filter lists, which ends at 250: a
+// service that does not know one of the newer names may refuse the whole
+// search. MicrosoftTeamsAddOns and MicrosoftTeamsSettingsOperation, of which
+// only old documentation knows, are left out for the same reason.
+var recordTypeGroups = []struct {
+	name    string
+	aliases []string // in lower case, without blanks
+	members []string
+}{
+	{"Exchange", []string{"exchangeonline"}, []string{
+		"ExchangeAdmin", "ExchangeItem", "ExchangeItemGroup", "ExchangeAggregatedOperation", "ExchangeItemAggregated", "ExchangeSearch",
+		"PublicFolder",
+	}},
+	{"SharePoint", []string{"sharepointonline"}, []string{
+		"SharePoint", "SharePointFileOperation", "OneDrive", "SharePointSharingOperation", "SharePointListOperation",
+		"SharePointCommentOperation", "SharePointListItemOperation", "SharePointContentTypeOperation", "SharePointFieldOperation",
+		"SharePointSearch", "SharePointAppPermissionOperation",
+	}},
+	{"Entra", []string{"entraid", "microsoftentra", "microsoftentraid", "azuread", "aad"}, []string{
+		"AzureActiveDirectory", "AzureActiveDirectoryAccountLogon", "AzureActiveDirectoryStsLogon",
+	}},
+	{"Teams", nil, []string{
+		"MicrosoftTeams", "TeamsHealthcare", "MicrosoftTeamsAdmin", "MicrosoftTeamsDevice", "MicrosoftTeamsAnalytics", "MicrosoftTeamsShifts",
+		"TeamsEasyApprovals", "MicrosoftTeamsSensitivityLabelAction", "TeamsUpdates",
+	}},
+	{"Defender", []string{"microsoftdefender"}, []string{
+		"SecurityComplianceCenterEOPCmdlet", "ThreatIntelligence", "MailSubmission", "ThreatFinder", "SecurityComplianceAlerts",
+		"ThreatIntelligenceUrl", "ThreatIntelligenceAtpContent", "HygieneEvent", "InformationWorkerProtection", "Campaign",
+		"AirInvestigation", "Quarantine", "WDATPAlerts", "MDATPAudit", "AirManualInvestigation", "AirAdminActionInvestigation", "MSTIC",
+		"MCASAlerts", "MSDEResponseActions", "MSDEGeneralSettings", "MSDEIndicatorsSettings", "MS365DCustomDetection",
+		"MSDERolesSettings", "MAPGAlerts", "MAPGPolicy", "MAPGRemediation", "TenantAllowBlockList", "MS365DSuppressionRule", "MS365DIncident",
+		"MicrosoftDefenderForIdentityAudit", "DefenderExpertsforXDRAdmin",
+	}},
+}
+
+// RecordTypeGroups is the names that [FindRecordTypes] takes for several
+// record types at once.
+func RecordTypeGroups() []string {
+	var names []string
+	for _, group := range recordTypeGroups {
+		names = append(names, group.name)
+	}
+	return names
+}
+
+// FindRecordTypes looks up the record types of a group, by number, or the one
+// that [FindRecordType] finds. A group is named in upper or lower case, with
+// blanks or without: "Exchange", "SharePoint" (with OneDrive), "Entra" (or
+// "Azure AD", "Entra ID"), "Teams", "Defender".
+//
+// SharePoint is a group and one type of it. The group is found, since it has
+// the type in it; the number 4 finds the type alone.
+func FindRecordTypes(typed string) ([]RecordType, bool) {
+	wanted := strings.ToLower(strings.Join(strings.Fields(typed), ""))
+	for _, group := range recordTypeGroups {
+		if wanted != strings.ToLower(group.name) && !slices.Contains(group.aliases, wanted) {
+			continue
+		}
+		var types []RecordType
+		for _, t := range recordTypes() {
+			if slices.Contains(group.members, t.Name) {
+				types = append(types, t)
+			}
+		}
+		return types, true
+	}
+	if t, ok := FindRecordType(typed); ok {
+		return []RecordType{t}, true
+	}
+	return nil, false
+}

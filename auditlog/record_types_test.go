@@ -57,3 +57,73 @@ func TestRecordTypesAreOrderedAndFindable(t *testing.T) {
 		t.Error("changing what RecordTypes returned changed the list")
 	}
 }
+
+func TestFindRecordTypesTakesAGroup(t *testing.T) {
+	for typed, want := range map[string]string{
+		"Exchange":                     "ExchangeAdmin ExchangeItem ExchangeItemGroup ExchangeAggregatedOperation ExchangeItemAggregated ExchangeSearch PublicFolder",
+		" exchange ":                   "ExchangeAdmin ExchangeItem ExchangeItemGroup ExchangeAggregatedOperation ExchangeItemAggregated ExchangeSearch PublicFolder",
+		"Entra":                        "AzureActiveDirectory AzureActiveDirectoryAccountLogon AzureActiveDirectoryStsLogon",
+		"AzureAD":                      "AzureActiveDirectory AzureActiveDirectoryAccountLogon AzureActiveDirectoryStsLogon",
+		"azure ad":                     "AzureActiveDirectory AzureActiveDirectoryAccountLogon AzureActiveDirectoryStsLogon",
+		"Microsoft Entra ID":           "AzureActiveDirectory AzureActiveDirectoryAccountLogon AzureActiveDirectoryStsLogon",
+		"AzureActiveDirectory":         "AzureActiveDirectory",
+		"AzureActiveDirectoryStsLogon": "AzureActiveDirectoryStsLogon",
+		"15":                           "AzureActiveDirectoryStsLogon",
+		"4":                            "SharePoint",
+		"OneDrive":                     "OneDrive",
+		"MicrosoftTeams":               "MicrosoftTeams",
+		"Viva Engage":                  "Yammer",
+	} {
+		types, ok := FindRecordTypes(typed)
+		if got := typeNames(types); !ok || strings.Join(got, " ") != want {
+			t.Errorf("FindRecordTypes(%q) = %q, %v, want %q", typed, got, ok, want)
+		}
+	}
+	for _, typed := range []string{"", " ", "Nonsense", "0", "Exchange Admins"} {
+		if types, ok := FindRecordTypes(typed); ok || types != nil {
+			t.Errorf("FindRecordTypes(%q) = %v, want none", typed, types)
+		}
+	}
+}
+
+func TestTheGroupSharePointHasTheTypeSharePointInIt(t *testing.T) {
+	types, _ := FindRecordTypes("sharepoint")
+	for _, want := range []string{"SharePoint", "OneDrive", "SharePointFileOperation", "SharePointSharingOperation"} {
+		if got := typeNames(types); !slices.Contains(got, want) {
+			t.Errorf("SharePoint is %q, without %s", got, want)
+		}
+	}
+}
+
+func TestEveryMemberOfAGroupIsARecordTypeOfItsOwn(t *testing.T) {
+	for _, group := range recordTypeGroups {
+		types, ok := FindRecordTypes(group.name)
+		if got := typeNames(types); !ok || len(got) != len(group.members) {
+			t.Errorf("%s has the types %q, and the members %q", group.name, got, group.members)
+		}
+		for _, name := range append([]string{group.name}, group.aliases...) {
+			if one, ok := FindRecordType(name); ok && !slices.Contains(types, one) {
+				t.Errorf("the group %s hides the record type %s", name, one.Name)
+			}
+			if got, _ := FindRecordTypes(name); !slices.Equal(got, types) {
+				t.Errorf("%s is %q, but %s is %q", name, typeNames(got), group.name, typeNames(types))
+			}
+		}
+		for _, member := range types {
+			if member.Number > 250 {
+				t.Errorf("%s in the group %s is too new for Graph's documented filter", member.Name, group.name)
+			}
+		}
+	}
+	if got := strings.Join(RecordTypeGroups(), " "); got != "Exchange SharePoint Entra Teams Defender" {
+		t.Errorf("the groups are %s", got)
+	}
+}
+
+func typeNames(types []RecordType) []string {
+	var names []string
+	for _, t := range types {
+		names = append(names, t.Name)
+	}
+	return names
+}
