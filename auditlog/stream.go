@@ -31,6 +31,9 @@ func (r *Results) stream(v *Verdict, yield func(Record) bool) error {
 		if err != nil || !more {
 			return err
 		}
+		if r.ctx.Err() != nil {
+			return nil // cancelled: what was found so far is the answer
+		}
 		v.Windows++
 		r.at = w.Start
 		ws := &windows{Results: r}
@@ -48,7 +51,6 @@ type pour struct {
 	seen  map[[32]byte]bool
 	held  []Record
 	flows bool // records are handed on as they come
-	cut   bool // held has been cut to the newest
 }
 
 func (p *pour) window(w window, v *Verdict) (more bool, err error) {
@@ -90,7 +92,7 @@ func (p *pour) failed(err error, w window, v, own *Verdict) error {
 	own.Requests, own.Retries = 0, 0
 	cancelled := errors.Is(err, ErrCancelled)
 	switch {
-	case errors.Is(err, ErrFull), errors.Is(err, ErrNoAccess) && len(p.seen) == 0:
+	case errors.Is(err, ErrFull), errors.Is(err, ErrNoAccess):
 		return err
 	case p.ctx.Err() != nil && !cancelled:
 		return err
