@@ -64,6 +64,12 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	if err != nil {
 		return Reply{}, instance.failed(err)
 	}
+	if instance.Exchange == nil {
+		return Reply{
+			Title: "Test ok",
+			Text:  "signed in to " + instance.Tenant + " as " + token.Account + "\nwhether this account may search through Graph shows with the first query",
+		}, nil
+	}
 	may, err := instance.Exchange.Cmdlets(ctx)
 	if err != nil {
 		return Reply{}, instance.failed(err)

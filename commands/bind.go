@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"auditbot/auditlog"
 )
 
 // An argument is one that a command takes, as its row's struct declares it in
@@ -18,8 +20,8 @@ import (
 //	Users []string `arg:"user_ids,required" help:"who did it, separated by commas"`
 //
 // After the name, "required" makes leaving it out a mistake, and "default" lets
-// its value be typed without the name. Types are string, int, bool, []string
-// and [When].
+// its value be typed without the name. Types are string, int, bool, []string,
+// [When] and [Size].
 type argument struct {
 	name     string
 	help     string
@@ -240,10 +242,34 @@ func (a argument) set(w word) error {
 		*into = items
 	case *When:
 		*into = When{Text: text}
+	case *Size:
+		n, ok := readSize(text)
+		if !ok {
+			return a.mistakef("%q is not a number from 1 to %d", shorten(text, 60), auditlog.MaxNewest).hintf("write %[1]s=100, or %[1]s=all", a.name)
+		}
+		*into = n
 	default:
 		panic(fmt.Sprintf("argument %s has the type %T, which bind does not know", a.name, into))
 	}
 	return nil
+}
+
+// A Size is a number of records, 1 to [auditlog.MaxNewest]. 0 means all.
+type Size int
+
+func (s Size) String() string {
+	if s == 0 {
+		return "all"
+	}
+	return strconv.Itoa(int(s))
+}
+
+func readSize(text string) (Size, bool) {
+	if strings.EqualFold(text, "all") {
+		return 0, true
+	}
+	n, err := strconv.Atoi(text)
+	return Size(n), err == nil && n >= 1 && n <= auditlog.MaxNewest
 }
 
 func (a argument) mistakef(format string, args ...any) *Mistake {

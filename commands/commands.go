@@ -33,11 +33,12 @@ import (
 // All is every command, in the order in which !help prints them.
 func All() []Command {
 	return []Command{
-		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10}, search),
+		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10, MaxFetch: 50_000, Format: "json"}, search),
 		command("o365-auditlog-auth-start", "sign in to Microsoft 365 with a device code", instanceArgs{}, authStart),
 		command("o365-auditlog-auth-complete", "check now whether the sign-in is done", instanceArgs{}, authComplete),
 		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),
 		command("o365-auditlog-auth-reset", "forget the sign-in", instanceArgs{}, authReset),
+		command("cancel", "stop your commands that run, or one: cancel K7QX2M", cancelArgs{}, cancel),
 		command("help", "list the commands, or explain one: help o365-auditlog-search", helpArgs{}, help),
 	}
 }
@@ -113,10 +114,47 @@ type Instance struct {
 	Exchange *exchange.Source
 	Account  *signin.Account
 
+	Backend string // that is used if the command does not say: "auto" (also ""), "exchange", "graph"
+
+	// GraphOf is the name of the instance whose other side this is: the same
+	// tenant through Microsoft Graph, with a sign-in of its own. Exchange is
+	// nil then. Budget is how many queries were created at Graph within 24
+	// hours, and how many a tenant may.
+	GraphOf string
+	Budget  func() (used, limit int)
+	Remote  *Remote
+
+	// Seen is the names of operations that were seen in this tenant, and See
+	// adds some. Nil means that none are remembered.
+	Seen func(ctx context.Context) ([]string, error)
+	See  func(ctx context.Context, names []string) error
+
 	// SignIn begins a sign-in, or shows the one under way again, and tells
 	// the person how it goes on. Check looks whether it is done.
 	SignIn func(ctx context.Context) (string, error)
 	Check  func(ctx context.Context) (string, error)
+}
+
+// A Remote holds the ids of queries that were created at Microsoft for one
+// command, by a key of what they ask for. They are kept with the command's
+// journal: a query outlives this process, and is not created again.
+type Remote struct {
+	ids  map[string]string
+	save func(ctx context.Context) error
+}
+
+// Recall is the id under this key, or "".
+func (r *Remote) Recall(key string) string { return r.ids[key] }
+
+// Remember makes an id durable. The id "" forgets the key.
+func (r *Remote) Remember(ctx context.Context, key, id string) error {
+	if r.ids == nil {
+		r.ids = map[string]string{}
+	}
+	if r.ids[key] = id; r.save == nil {
+		return nil
+	}
+	return r.save(ctx)
 }
 
 // NeedSignIn is the error of a command that cannot run before its person has
@@ -238,7 +276,9 @@ func (e Env) instance(name string) (Instance, error) {
 		if strings.EqualFold(i.Name, name) {
 			return i, nil
 		}
-		known = append(known, i.Name)
+		if i.GraphOf == "" {
+			known = append(known, i.Name)
+		}
 	}
 	return Instance{}, mistakef("there is no instance %q", name).hintf("using= takes one of: %s", strings.Join(known, ", "))
 }

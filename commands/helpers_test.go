@@ -116,7 +116,32 @@ func memory() signin.Store {
 
 // env is what commands typed on tuesday have to work with.
 func env(instances ...Instance) Env {
-	return Env{Prefix: "!", Now: tuesday, Instances: instances, Keep: keep}
+	return Env{Prefix: "!", Now: tuesday, Instances: instances, Keep: keep, Journal: new(journal).open}
+}
+
+// A journal is one in memory, which several runs of a command go on with.
+type journal struct {
+	kept, written []byte
+	state         []byte
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.written = append(j.written, p...)
+	return len(p), nil
+}
+
+func (j *journal) open(context.Context) (*Journal, error) {
+	j.written = bytes.Clone(j.kept)
+	return &Journal{
+		State: j.state,
+		Write: j,
+		Checkpoint: func(_ context.Context, state []byte) error {
+			j.kept, j.state = bytes.Clone(j.written), bytes.Clone(state)
+			return nil
+		},
+		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(j.kept)), nil },
+		Size: func() int64 { return int64(len(j.kept)) },
+	}, nil
 }
 
 // keep keeps files in memory.

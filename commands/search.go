@@ -2,10 +2,10 @@ package commands
 
 import (
 	"context"
-	"fmt"
-	"io"
+
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,17 +15,28 @@ import (
 // maxRows is how many records a reply's table shows; the file has them all.
 const maxRows = 50
 
+// maxShownRaw is how many bytes of JSON raw-response shows.
+const maxShownRaw = 16 << 10
+
 type searchArgs struct {
 	Start      When     `arg:"start_date" help:"earliest event: 2026-11-01, \"2026-11-01 09:00\", 11/01/26, yesterday, \"3 days\" back from now"`
 	End        When     `arg:"end_date" help:"end of the range, not included; now if left out"`
 	FreeText   string   `arg:"free_text" help:"text that occurs in the record"`
-	RecordType string   `arg:"record_type" help:"name or number of a record type: ExchangeAdmin, 15"`
+	Types      []string `arg:"record_type" help:"names or numbers of record types, separated by commas: ExchangeAdmin, 15; or a group: Exchange, SharePoint, Entra, Teams, Defender"`
 	IPs        []string `arg:"ip_addresses" help:"client addresses, separated by commas"`
-	Operations []string `arg:"operations" help:"operations, separated by commas; those of Entra end with a period: \"Update group.\""`
+	Operations []string `arg:"operations" help:"operations, separated by commas, by name or display name: New-InboxRule, \"Update group\""`
 	Users      []string `arg:"user_ids" help:"who did it: user principal names, separated by commas"`
 	Objects    []string `arg:"object_ids" help:"on what: URLs of files or sites (ending in * for all of a site), names of Entra objects"`
 	Sites      []string `arg:"site_ids" help:"GUIDs of SharePoint sites"`
-	Size       int      `arg:"result_size" help:"the newest how many, 1 to 5000"`
+	Size       Size     `arg:"result_size" help:"the newest how many, 1 to 1000000, or all"`
+	Filter     string   `arg:"filter" help:"what a record must be like, in terms of its fields and of ip, user, session, app, result: 'Operation == \"New-InboxRule\" and ip startsWith \"203.\"'"`
+	MaxFetch   Size     `arg:"max_fetch" help:"with filter, sort or count_by: how many records are looked at, or all"`
+	Fields     []string `arg:"fields" help:"columns of the table, separated by commas: CreationTime, user, ip, Item.Subject, Parameters.ForwardTo"`
+	Sort       string   `arg:"sort" help:"field to sort by; with a - in front from the highest on"`
+	CountBy    string   `arg:"count_by" help:"field whose values are counted: Operation, user, ip"`
+	Format     string   `arg:"format" help:"of the attached records: json, ndjson (one record on each line) or csv"`
+	Verify     bool     `arg:"verify" help:"true: fetch everything twice and compare"`
+	Backend    string   `arg:"backend" help:"exchange, graph or auto; the instance's setting if left out"`
 	Using      string   `arg:"using" help:"the instance to search; the first configured one if left out"`
 	Raw        bool     `arg:"raw-response" help:"true: show the JSON instead of a table"`
 	NoOutputs  bool     `arg:"ignore-outputs" help:"true: attach no file"`
@@ -36,48 +47,50 @@ func search(ctx context.Context, env Env, a searchArgs) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	q, err := a.query(env.Now)
+	h, err := newHunt(ctx, env, instance, a)
 	if err != nil {
 		return Reply{}, err
 	}
-	res := instance.Log.Search(ctx, q)
-	found := findings{keepRaw: a.Raw}
-	reply := Reply{}
-	if a.NoOutputs {
-		err = found.write(io.Discard, res)
-	} else {
-		var file File
-		file, err = env.Keep(ctx, fileName(q), func(w FileWriter) error { return found.write(w, res) })
-		reply.Context = &file
+	if err := h.run(ctx); err != nil {
+		return Reply{}, h.instance.failed(err)
 	}
-	if err != nil {
-		return Reply{}, instance.failed(err)
-	}
-	verdict := res.Verdict()
-	reply.Title = title(q, verdict.Records)
-	reply.Verdict = &verdict
-	reply.Text = found.summary(a)
-	if len(env.Instances) > 1 {
-		reply.Text = strings.TrimSpace("in " + instance.Name + " (" + instance.Tenant + ")\n" + reply.Text)
-	}
-	if a.Raw {
-		reply.Code = found.raw.String()
-	} else {
-		reply.Table = found.table(verdict.Records)
-	}
-	return reply, nil
+	return h.reply(ctx)
 }
 
-// query checks what the binder cannot and resolves the dates.
-func (a searchArgs) query(now time.Time) (auditlog.Query, error) {
-	if a.Size < 1 || a.Size > 5000 {
-		return auditlog.Query{}, mistakef("result_size is %d", a.Size).hintf("give a number from 1 to %d: result_size=100", 5000)
+// newHunt checks what the binder cannot.
+func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *hunt, err error) {
+	h = &hunt{searchArgs: a, env: env, instance: instance, operations: map[string]bool{}}
+	if h.query, err = a.query(env.Now); err != nil {
+		return nil, err
 	}
+	if a.Filter != "" {
+		if h.filter, err = newFilter(a.Filter); err != nil {
+			return nil, named(err, "filter")
+		}
+	}
+	if a.Sort != "" {
+		if a.Size == 0 || a.Size > maxOrdered {
+			return nil, mistakef("sort: at most %d records can be sorted", maxOrdered).hintf("give a limit: result_size=1000")
+		}
+		h.order = newOrdered(a.Sort, int(a.Size))
+	}
+	if a.CountBy != "" {
+		h.counts = newCounts(a.CountBy)
+	}
+	if !slices.Contains([]string{"json", "ndjson", "csv"}, a.Format) {
+		return nil, mistakef("format: %q is not a format", shorten(a.Format, 60)).hintf("write format=json, format=ndjson or format=csv")
+	}
+	h.fields.want(h.fieldsAsked()...)
+	return h, h.choose(ctx)
+}
+
+// query checks the arguments that Microsoft gets, and resolves dates and names.
+func (a searchArgs) query(now time.Time) (auditlog.Query, error) {
 	start, end, err := searchRange(a.Start, a.End, now)
 	if err != nil {
 		return auditlog.Query{}, err
 	}
-	recordType, err := recordType(a.RecordType)
+	types, err := recordTypes(a.Types)
 	if err != nil {
 		return auditlog.Query{}, err
 	}
@@ -92,11 +105,16 @@ func (a searchArgs) query(now time.Time) (auditlog.Query, error) {
 				hintf(`site_ids takes GUIDs such as 5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d; for a URL use object_ids="https://contoso.sharepoint.com/sites/finance/*"`)
 		}
 	}
-	return auditlog.Query{
+	operations, _ := auditlog.Resolve(a.Operations)
+	q := auditlog.Query{
 		Start: start, End: end,
-		Operations: a.Operations, UserIDs: a.Users, IPAddresses: a.IPs, ObjectIDs: a.Objects, SiteIDs: a.Sites,
-		RecordTypes: recordTypes(recordType), FreeText: a.FreeText, Newest: a.Size,
-	}, nil
+		Operations: operations, UserIDs: a.Users, IPAddresses: a.IPs, ObjectIDs: a.Objects, SiteIDs: a.Sites,
+		RecordTypes: types, FreeText: a.FreeText, Newest: int(a.Size), Verify: a.Verify,
+	}
+	if a.Filter != "" || a.Sort != "" || a.CountBy != "" {
+		q.Newest, q.MaxFetch = 0, int(a.MaxFetch)
+	}
+	return q, nil
 }
 
 // searchRange resolves the two dates: whole seconds, the last one counted in.
@@ -118,32 +136,35 @@ func searchRange(from, to When, now time.Time) (start, end time.Time, err error)
 	return start, end, nil
 }
 
-// recordType is the service's name for what was typed. An unknown one is
+// recordTypes are the service's names for what was typed. An unknown one is
 // refused here, since the service takes an unknown prefix and finds nothing.
-func recordType(typed string) (string, error) {
-	if typed == "" {
-		return "", nil
+func recordTypes(typed []string) (names []string, err error) {
+	for _, one := range typed {
+		types, ok := auditlog.FindRecordTypes(one)
+		if !ok {
+			return nil, unknownRecordType(one)
+		}
+		for _, t := range types {
+			if !slices.Contains(names, t.Name) {
+				names = append(names, t.Name)
+			}
+		}
 	}
-	if t, ok := auditlog.FindRecordType(typed); ok {
-		return t.Name, nil
-	}
-	var known []string
+	return names, nil
+}
+
+func unknownRecordType(typed string) error {
+	known := auditlog.RecordTypeGroups()
 	for _, t := range auditlog.RecordTypes() {
 		known = append(known, t.Name)
 	}
 	m := mistakef("there is no record type %q", shorten(typed, 60))
 	if near := Nearest(typed, known); near != "" {
-		return "", m.hintf("did you mean record_type=%s?", near)
+		return m.hintf("did you mean record_type=%s?", near)
 	}
-	return "", m.hintf("names and numbers are in Microsoft's list of AuditLogRecordType; common ones: ExchangeAdmin (1), ExchangeItem (2), " +
-		"SharePointFileOperation (6), AzureActiveDirectory (8), AzureActiveDirectoryStsLogon (15), MicrosoftTeams (25), ExchangeItemAggregated (50)")
-}
-
-func recordTypes(name string) []string {
-	if name == "" {
-		return nil
-	}
-	return []string{name}
+	return m.hintf("names and numbers are in Microsoft's list of AuditLogRecordType; common ones: ExchangeAdmin (1), ExchangeItem (2), "+
+		"SharePointFileOperation (6), AzureActiveDirectory (8), AzureActiveDirectoryStsLogon (15), MicrosoftTeams (25), ExchangeItemAggregated (50); groups: %s",
+		strings.Join(auditlog.RecordTypeGroups(), ", "))
 }
 
 // checkAddress refuses what the service would silently match nothing with.
@@ -163,42 +184,6 @@ func checkAddress(s string) error {
 
 var guid = regexp.MustCompile(`(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// findings collects what a reply shows while the records stream by.
-type findings struct {
-	rows    [][]string
-	raw     strings.Builder
-	keepRaw bool
-}
-
-// write writes the XSOAR context, {"O365AuditLog": [...]}, with each record's
-// bytes as Microsoft sent them.
-func (f *findings) write(w io.Writer, res *auditlog.Results) error {
-	if f.keepRaw {
-		w = io.MultiWriter(w, &f.raw)
-	}
-	separator := `{"O365AuditLog": [` + "\n"
-	for record, err := range res.All() {
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(w, "%s%s", separator, record.Raw); err != nil {
-			return fmt.Errorf("writing a record: %w", err)
-		}
-		separator = ",\n"
-		if len(f.rows) < maxRows {
-			f.rows = append(f.rows, cells(record.Row()))
-		}
-	}
-	end := "\n]}\n"
-	if len(f.rows) == 0 {
-		end = `{"O365AuditLog": []}` + "\n"
-	}
-	if _, err := io.WriteString(w, end); err != nil {
-		return fmt.Errorf("writing the end of the records: %w", err)
-	}
-	return nil
-}
-
 var columns = []string{"Time (UTC)", "User", "Operation", "Workload", "Client IP", "Result", "Object"}
 
 func cells(r auditlog.Row) []string {
@@ -207,37 +192,4 @@ func cells(r auditlog.Row) []string {
 		when = r.Time.Format(time.DateTime)
 	}
 	return []string{when, r.User, r.Operation, r.Workload, r.ClientIP, r.Result, r.Object}
-}
-
-func (f *findings) table(total int) Table {
-	if total == 0 {
-		return Table{}
-	}
-	return Table{Columns: columns, Rows: f.rows, Total: total}
-}
-
-// summary says what the table leaves out.
-func (f *findings) summary(a searchArgs) string {
-	if a.NoOutputs {
-		return "no file is attached (ignore-outputs=true)"
-	}
-	return ""
-}
-
-func title(q auditlog.Query, n int) string {
-	found := fmt.Sprintf("%d records", n)
-	switch n {
-	case 0:
-		found = "no records found"
-	case 1:
-		found = "1 record"
-	}
-	return fmt.Sprintf("Audit log from %s to %s UTC: %s", q.Start.Format(time.DateTime), q.End.Format(time.DateTime), found)
-}
-
-// fileName names the attachment after its range, without characters that a
-// file system minds.
-func fileName(q auditlog.Query) string {
-	const layout = "20060102T150405Z"
-	return "auditlog-" + q.Start.Format(layout) + "-" + q.End.Format(layout) + ".json"
 }

@@ -121,7 +121,7 @@ func TestEveryArgumentReachesTheQuery(t *testing.T) {
 
 func TestARecordTypeMayBeGivenByNumber(t *testing.T) {
 	for typed, want := range map[string]string{
-		"15": "AzureActiveDirectoryStsLogon", "AZUREACTIVEDIRECTORY": "AzureActiveDirectory", `""`: "",
+		"15": "AzureActiveDirectoryStsLogon", "AZUREACTIVEDIRECTORY": "AzureActiveDirectory",
 	} {
 		if q := asked(t, "!o365-auditlog-search record_type="+typed); strings.Join(q.RecordTypes, ",") != want {
 			t.Errorf("%s is %q, want %q", typed, q.RecordTypes, want)
@@ -163,10 +163,10 @@ func TestMistakesOfASearch(t *testing.T) {
 		{"!o365-auditlog-search start_date=01/02/21 end_date=01/01/21", "start_date (2021-01-02 00:00:00 UTC) is not before end_date (2021-01-01 00:00:00 UTC)", "start_date=2021-01-02 end_date=2021-01-03"},
 		{"!o365-auditlog-search start_date=2026-11-01 end_date=2026-11-01", "is not before end_date", "to search one whole day, end with the next: start_date=2026-11-01 end_date=2026-11-02"},
 		{"!o365-auditlog-search start_date=2026-11-25", "start_date (2026-11-25 00:00:00 UTC) is not before end_date (2026-11-24 09:30:16 UTC)", "a date alone is 00:00 UTC"},
-		{"!o365-auditlog-search result_size=0", "result_size is 0", "give a number from 1 to 5000: result_size=100"},
-		{"!o365-auditlog-search result_size=5001", "result_size is 5001", "from 1 to 5000"},
-		{"!o365-auditlog-search result_size=-1", "result_size is -1", "from 1 to 5000"},
-		{"!o365-auditlog-search result_size=ten", `result_size: "ten" is not a whole number`, "result_size=10"},
+		{"!o365-auditlog-search result_size=0", `result_size: "0" is not a number from 1 to 1000000`, "write result_size=100, or result_size=all"},
+		{"!o365-auditlog-search result_size=1000001", `result_size: "1000001" is not a number`, "result_size=all"},
+		{"!o365-auditlog-search result_size=-1", `result_size: "-1" is not a number`, "result_size=all"},
+		{"!o365-auditlog-search result_size=ten", `result_size: "ten" is not a number`, "result_size=100"},
 		{"!o365-auditlog-search record_type=Nonsense", `there is no record type "Nonsense"`, "ExchangeAdmin (1)"},
 		{"!o365-auditlog-search record_type=ExchangeAdmn", `there is no record type "ExchangeAdmn"`, "did you mean record_type=ExchangeAdmin?"},
 		{"!o365-auditlog-search record_type=9999", `there is no record type "9999"`, "Microsoft's list"},

@@ -56,6 +56,7 @@ type terminal struct {
 	*program
 	log     *slog.Logger
 	prefix  string
+	engine  *engine.Engine
 	tenants []*tenant
 	person  string // "local:ada"
 	json    bool
@@ -127,7 +128,7 @@ func (t *terminal) connect(s settings, key []byte) error {
 		return err
 	}
 	t.closers = append(t.closers, func() { e.Close() })
-	t.prefix = s.Slack.Prefix
+	t.engine, t.prefix = e, s.Slack.Prefix
 	t.tenants, err = newTenants(s, t.getenv, e)
 	for _, tenant := range t.tenants {
 		for _, warning := range tenant.warnings() {
@@ -223,7 +224,10 @@ func (t *terminal) one(ctx context.Context, line string) outcome {
 	}
 	o.reply = reply
 	if err == nil {
-		err = o.read(ctx)
+		err = t.keepJournal(ctx, &o)
+	}
+	if err == nil {
+		err = o.read(ctx, t.lines && t.json)
 	}
 	if err != nil {
 		o.fail(t.log, err)
@@ -231,10 +235,11 @@ func (t *terminal) one(ctx context.Context, line string) outcome {
 	return o
 }
 
-// read brings the context and the verdict of the reply into the outcome.
-func (o *outcome) read(ctx context.Context) error {
+// read brings the verdict of the reply into the outcome and, where all of it
+// is to be one line of JSON, the context.
+func (o *outcome) read(ctx context.Context, whole bool) error {
 	o.Verdict = o.reply.Verdict
-	if o.reply.Context == nil {
+	if o.reply.Context == nil || !whole {
 		return nil
 	}
 	content, err := o.reply.Context.Open(ctx)
@@ -279,6 +284,7 @@ func (t *terminal) env(o *outcome) commands.Env {
 		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return t.showCode(ctx, instance) }
 		env.Instances[i].Check = func(ctx context.Context) (string, error) { return checkSignIn(ctx, t.prefix, instance) }
 	}
+	env.Journal = t.journal
 	env.Keep = func(_ context.Context, name string, write func(commands.FileWriter) error) (commands.File, error) {
 		return t.keep(o, name, write)
 	}
@@ -336,6 +342,45 @@ func (t *terminal) keep(o *outcome, name string, write func(commands.FileWriter)
 	return commands.File{Name: filepath.Base(f.Name()), Type: "json", Size: size, Open: open}, nil
 }
 
+// journal is where a search writes what it found. It is not gone on with: the
+// next start is another command.
+func (t *terminal) journal(ctx context.Context) (*commands.Journal, error) {
+	if err := commands.CheckRoom(t.engine.Space()); err != nil {
+		return nil, err
+	}
+	id := "exec/" + rand.Text()
+	j, err := t.engine.OpenJournal(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	t.closers = append(t.closers, func() { _ = t.engine.DeleteJournal(context.WithoutCancel(ctx), id) }) // what stays is deleted when it is old
+	return &commands.Journal{Write: j, Checkpoint: j.Checkpoint, Open: j.Open, Size: j.Size}, nil
+}
+
+// keepJournal copies an attachment that is the journal itself to the others.
+func (t *terminal) keepJournal(ctx context.Context, o *outcome) error {
+	if t.out == "" {
+		return nil
+	}
+	for _, f := range o.reply.Files {
+		if !f.Journal {
+			continue
+		}
+		content, err := f.Open(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = t.keep(o, f.Name, func(w commands.FileWriter) error {
+			_, err := io.Copy(w, content)
+			return err
+		})
+		if err := errors.Join(err, content.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // createNew creates a file that was not there; a number goes into its name if
 // it was.
 func createNew(dir, name string) (*os.File, error) {
@@ -369,30 +414,23 @@ func (t *terminal) show(o outcome) error {
 		return err
 	case !t.json:
 		_, err := io.WriteString(t.stdout, markdown(o.reply))
-		return errors.Join(err, t.keepVerdict(o))
+		return err
 	}
 	if o.Verdict != nil {
 		if err := writeJSON(t.stderr, o.Verdict); err != nil {
 			return err
 		}
 	}
-	if o.Context == nil {
-		o.Context = json.RawMessage("{}\n")
+	if o.reply.Context == nil {
+		_, err := io.WriteString(t.stdout, "{}\n")
+		return err
 	}
-	_, err := t.stdout.Write(o.Context)
-	return errors.Join(err, t.keepVerdict(o))
-}
-
-// keepVerdict writes the verdict of a single command beside its attachments.
-func (t *terminal) keepVerdict(o outcome) error {
-	if t.out == "" || o.Verdict == nil || t.lines {
-		return nil
-	}
-	f, err := os.Create(filepath.Join(t.out, "verdict.json"))
+	content, err := o.reply.Context.Open(t.ctx)
 	if err != nil {
-		return fmt.Errorf("writing the verdict: %w", err)
+		return err
 	}
-	return errors.Join(writeJSON(f, o.Verdict), f.Close())
+	_, err = io.Copy(t.stdout, content)
+	return errors.Join(err, content.Close())
 }
 
 // writeJSON writes v on one line, with the bytes of records as they are but

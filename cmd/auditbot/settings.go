@@ -28,6 +28,7 @@ type settings struct {
 	Access    accessSettings     `yaml:"access"`
 	Instances []instanceSettings `yaml:"instances"`
 	Engine    engineSettings     `yaml:"engine"`
+	Retention retentionSettings  `yaml:"retention"`
 	Log       logSettings        `yaml:"log"`
 }
 
@@ -57,15 +58,22 @@ type instanceSettings struct {
 	Tenant      string            `yaml:"tenant"`
 	LoginURL    string            `yaml:"login_url"`
 	ExchangeURL string            `yaml:"exchange_url"`
+	GraphURL    string            `yaml:"graph_url"`
 	Auth        string            `yaml:"auth"`
 	UPN         string            `yaml:"upn"`
 	Accounts    map[string]string `yaml:"accounts"`
 	ClientID    string            `yaml:"client_id"`
+	GraphClient string            `yaml:"graph_client_id"`
+	Backend     string            `yaml:"backend"`
 	Insecure    bool              `yaml:"insecure"`
 }
 
 type engineSettings struct {
 	DataDir string `yaml:"data_dir"`
+}
+
+type retentionSettings struct {
+	ResultsDays int `yaml:"results_days"` // after their last use
 }
 
 type logSettings struct {
@@ -87,6 +95,8 @@ func defaultSettings() settings {
 		Slack:  slackSettings{APIURL: "https://slack.com/api/", Prefix: "!"},
 		Engine: engineSettings{DataDir: "./data"},
 		Log:    logSettings{Level: "info"},
+
+		Retention: retentionSettings{ResultsDays: 30},
 	}
 }
 
@@ -98,6 +108,8 @@ func (i *instanceSettings) setDefaults() {
 	}
 	set(&i.LoginURL, "https://login.microsoftonline.com")
 	set(&i.ExchangeURL, "https://outlook.office365.com")
+	set(&i.GraphURL, "https://graph.microsoft.com")
+	set(&i.Backend, "auto")
 	set(&i.Auth, authDeviceCode)
 	set(&i.ClientID, exchangeShellApp)
 }
@@ -196,6 +208,9 @@ func (s settings) check() error {
 	if err := s.Access.check(); err != nil {
 		return err
 	}
+	if s.Retention.ResultsDays < 1 {
+		return fmt.Errorf("retention.results_days: %d is not at least 1", s.Retention.ResultsDays)
+	}
 	if len(s.Instances) == 0 {
 		return errors.New("instances: there must be one at least, with name and tenant")
 	}
@@ -253,8 +268,12 @@ func (i instanceSettings) check() error {
 		return errors.New("upn is missing: auth: password signs in as one account")
 	case i.Auth == authDeviceCode && i.UPN != "":
 		return errors.New("upn is for auth: password; with device_code each analyst signs in as themselves (accounts: maps Slack users to accounts)")
+	case !slices.Contains([]string{"auto", "exchange", "graph"}, i.Backend):
+		return fmt.Errorf("backend: %q is not one of auto, exchange, graph", i.Backend)
+	case i.Backend == "graph" && i.GraphClient == "":
+		return errors.New("graph_client_id is missing: backend: graph needs an own app's id")
 	}
-	return errors.Join(checkURL("login_url", i.LoginURL), checkURL("exchange_url", i.ExchangeURL))
+	return errors.Join(checkURL("login_url", i.LoginURL), checkURL("exchange_url", i.ExchangeURL), checkURL("graph_url", i.GraphURL))
 }
 
 // checkURL refuses addresses that secrets must not be sent to: plain http, but

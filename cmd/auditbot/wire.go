@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -15,6 +18,7 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
+	"auditbot/auditlog/graph"
 	"auditbot/auditlog/signin"
 	"auditbot/bot"
 	"auditbot/bot/engine"
@@ -26,8 +30,17 @@ type tenant struct {
 	instanceSettings
 	entra    *signin.Entra
 	exchange *exchange.Tenant
+	graph    *graphSide // nil where no application is configured for it
 	store    signin.Store
+	seen     seenOperations
 	Password auditlog.Secret
+}
+
+// A graphSide is the same tenant through Microsoft Graph, with a sign-in of its
+// own.
+type graphSide struct {
+	entra *signin.Entra
+	*graph.Tenant
 }
 
 // newTenants makes the configured instances. Their tokens are kept in e.
@@ -37,10 +50,20 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 		t := &tenant{
 			instanceSettings: i,
 			entra: &signin.Entra{
-				HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.ClientID, Resource: resource(i),
+				HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.ClientID, Resource: resource(i.ExchangeURL, "https://outlook.office365.com"),
 			},
 			exchange: &exchange.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.ExchangeURL, ID: i.Tenant},
 			store:    tokenStore(e.Bucket(engine.Tokens)),
+			seen:     seenOperations{e.Bucket(engine.Seen), i.Name},
+		}
+		if i.GraphClient != "" {
+			t.graph = &graphSide{
+				&signin.Entra{
+					HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.GraphClient,
+					Resource: resource(i.GraphURL, "https://graph.microsoft.com"),
+				},
+				&graph.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.GraphURL, ID: i.Tenant},
+			}
 		}
 		if i.Auth == authPassword {
 			var err error
@@ -66,13 +89,13 @@ func (t *tenant) warnings() []string {
 	return all
 }
 
-// resource is what tokens are asked for. A simulated tenant has Microsoft's
-// name for it, whatever its address.
-func resource(i instanceSettings) string {
-	if strings.HasPrefix(i.ExchangeURL, "http://") {
-		return "https://outlook.office365.com"
+// resource is what tokens for a service are asked for. A simulated tenant has
+// Microsoft's name for it, whatever its address.
+func resource(serviceURL, microsofts string) string {
+	if strings.HasPrefix(serviceURL, "http://") {
+		return microsofts
 	}
-	return strings.TrimRight(i.ExchangeURL, "/")
+	return strings.TrimRight(serviceURL, "/")
 }
 
 // microsoft is a client for Microsoft's hosts. Proxies are those of the
@@ -100,15 +123,101 @@ func (t *tenant) as(person string) commands.Instance {
 		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
 		Exchange: source,
 		Account:  account,
+		Backend:  t.Backend,
+		Seen:     t.seen.list,
+		See:      t.seen.add,
 	}
 }
 
+// graphAs is the tenant's Graph side as a person reaches it.
+func (t *tenant) graphAs(person string) commands.Instance {
+	account := &signin.Account{Entra: t.graph.entra, Store: t.store, Key: t.Name + "-graph/" + person, Expect: t.Accounts[person]}
+	remote := new(commands.Remote)
+	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember}
+	return commands.Instance{
+		Name:     t.Name + "-graph", // which no instance can be called
+		Tenant:   t.Tenant,
+		Insecure: t.Insecure,
+		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
+		Account:  account,
+		GraphOf:  t.Name,
+		Budget:   t.graph.Budget,
+		Remote:   remote,
+		Seen:     t.seen.list,
+		See:      t.seen.add,
+	}
+}
+
+// instancesAs are the instances as a person reaches them, and behind them their
+// Graph sides.
 func instancesAs(tenants []*tenant, person string) []commands.Instance {
 	var all []commands.Instance
 	for _, t := range tenants {
 		all = append(all, t.as(person))
 	}
+	for _, t := range tenants {
+		if t.graph != nil {
+			all = append(all, t.graphAs(person))
+		}
+	}
 	return all
+}
+
+// seenOperations are the names of operations that a tenant's records had.
+type seenOperations struct {
+	bucket *engine.Bucket
+	tenant string
+}
+
+// maxSeenOperations is how many names are kept of a tenant. Microsoft's list
+// has about 1,100.
+const maxSeenOperations = 3000
+
+func (s seenOperations) list(ctx context.Context) (names []string, err error) {
+	names, _, err = s.get(ctx)
+	return names, err
+}
+
+func (s seenOperations) get(ctx context.Context) (names []string, revision uint64, err error) {
+	text, revision, err := s.bucket.Get(ctx, s.tenant)
+	if errors.Is(err, engine.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &names)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the names of operations: %w", err)
+	}
+	return names, revision, nil
+}
+
+// add adds names. If somebody else does so at the same time, one of them is
+// enough: the others are seen again.
+func (s seenOperations) add(ctx context.Context, names []string) error {
+	known, revision, err := s.get(ctx)
+	if err != nil {
+		return err
+	}
+	all := slices.Concat(known, names)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if len(all) == len(known) || len(all) > maxSeenOperations {
+		return nil
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("writing down the names of operations: %w", err)
+	}
+	if revision == 0 {
+		_, err = s.bucket.Create(ctx, s.tenant, text)
+	} else {
+		_, err = s.bucket.Update(ctx, s.tenant, text, revision)
+	}
+	if errors.Is(err, engine.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 // tokenStore keeps tokens in a bucket of the engine.
@@ -165,6 +274,11 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		slack.OptionAPIURL(s.Slack.APIURL),
 		slack.OptionHTTPClient(slackClient()),
 		slack.OptionRetry(3)) // of 429 only; must come after the client
+	sweeping, stop := context.WithCancel(ctx)
+	var swept sync.WaitGroup
+	swept.Go(func() { sweep(sweeping, e, s.Retention, log) })
+	defer swept.Wait()
+	defer stop()
 	b := &bot.Bot{
 		Slack:     api,
 		Engine:    e,
@@ -174,6 +288,27 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Instances: func(user string) []commands.Instance { return instancesAs(tenants, user) },
 	}
 	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
+}
+
+// sweep deletes results that were not used for as long as the settings say, now
+// and every hour.
+func sweep(ctx context.Context, e *engine.Engine, r retentionSettings, log *slog.Logger) {
+	for {
+		deleted, err := e.Sweep(ctx, time.Duration(r.ResultsDays)*24*time.Hour)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			log.Error("deleting old results", "err", err)
+		case deleted > 0:
+			log.Info("old results are deleted", "results", deleted)
+		}
+		select {
+		case <-time.After(time.Hour):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // slackClient is a client with time-outs, which slack-go's own has not. Slack

@@ -1,0 +1,249 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"auditbot/auditlog"
+)
+
+// reply is the answer to a hunt that is over.
+func (h *hunt) reply(ctx context.Context) (Reply, error) {
+	if err := h.fields.check(h.fieldsAsked()); err != nil && h.passed > 0 {
+		return Reply{}, err
+	}
+	files, err := h.attach(ctx)
+	if err != nil {
+		return Reply{}, err
+	}
+	r := Reply{
+		Title:   title(h.query, h.written),
+		Verdict: &h.verdict,
+		Files:   files,
+		Offers:  h.offers(),
+	}
+	if !h.NoOutputs {
+		r.Context = h.context()
+	}
+	if h.Raw {
+		r.Code = h.shownRaw()
+	} else {
+		r.Table = h.table()
+	}
+	notes := append(h.notes(), howToRead(files), h.suggestion(ctx))
+	r.Text = strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "\n")
+	h.remember(ctx)
+	return r, nil
+}
+
+// fieldsAsked are the fields that the answer is made of.
+func (h *hunt) fieldsAsked() []string {
+	fields := slices.Clone(h.Fields)
+	if h.Sort != "" {
+		fields = append(fields, strings.TrimPrefix(h.Sort, "-"))
+	}
+	if h.CountBy != "" {
+		fields = append(fields, h.CountBy)
+	}
+	return fields
+}
+
+// table is what is read first: the counts that were asked for, or the records.
+func (h *hunt) table() Table {
+	switch {
+	case h.counts != nil:
+		return h.counts.table(maxRows)
+	case h.written == 0:
+		return Table{}
+	case len(h.Fields) > 0:
+		return Table{Columns: h.Fields, Rows: h.rows, Total: h.written}
+	}
+	return Table{Columns: columns, Rows: h.rows, Total: h.written}
+}
+
+func (h *hunt) shownRaw() string {
+	lines := strings.Split(strings.TrimSuffix(h.raw.String(), "\n"), "\n")
+	if h.written == 0 {
+		return contextEmpty
+	}
+	end := contextEnd
+	if len(lines) < h.written {
+		end = fmt.Sprintf(",\n… and %d more", h.written-len(lines))
+	}
+	return contextStart + strings.Join(lines, separator) + end
+}
+
+// notes say what was done that the title does not say.
+func (h *hunt) notes() (notes []string) {
+	if h.env.tenants() > 1 {
+		notes = append(notes, "in "+h.instance.Name+" ("+h.instance.Tenant+")")
+	}
+	if h.backendNote != "" {
+		notes = append(notes, h.backendNote, h.submissions())
+	}
+	if _, changed := auditlog.Resolve(h.Operations); changed {
+		notes = append(notes, "operations sent: "+quoted(h.query.Operations))
+	}
+	if len(h.query.RecordTypes) > 0 && !slices.Equal(h.query.RecordTypes, h.Types) {
+		notes = append(notes, "record types sent: "+strings.Join(h.query.RecordTypes, ", "))
+	}
+	if h.filter != nil {
+		verb := "pass"
+		if h.passed == 1 {
+			verb = "passes"
+		}
+		notes = append(notes, fmt.Sprintf("%s of %s fetched %s the filter", thousands(h.passed), thousands(h.verdict.Fetched), verb), h.misnamed())
+	}
+	if h.counts != nil {
+		notes = append(notes, h.counts.note())
+	}
+	if h.NoOutputs {
+		notes = append(notes, "no file is attached (ignore-outputs=true)")
+	}
+	return notes
+}
+
+// misnamed warns of a field in the filter that no record has: it lets nothing
+// pass if it was misspelt.
+func (h *hunt) misnamed() string {
+	m, ok := errors.AsType[*Mistake](h.fields.check(h.filter.fields()))
+	if !ok || h.verdict.Fetched == 0 {
+		return ""
+	}
+	return warning + m.Problem + ", which the filter reads; " + m.Hint
+}
+
+// quoted is names with quotes around them, since some end with a blank or hold
+// a comma.
+func quoted(names []string) string {
+	var all []string
+	for _, name := range names {
+		all = append(all, `"`+name+`"`)
+	}
+	return strings.Join(all, ", ")
+}
+
+// thousands is n with commas between its thousands.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// suggestion is what somebody may have meant whose operations were not found.
+func (h *hunt) suggestion(ctx context.Context) string {
+	if h.verdict.Fetched > 0 || len(h.Operations) == 0 {
+		return ""
+	}
+	var seen []string
+	if h.instance.Seen != nil {
+		seen, _ = h.instance.Seen(ctx) // without it, the known names are enough
+	}
+	var near []string
+	for _, name := range h.Operations {
+		near = append(near, auditlog.NearOperations(name, seen, 3)...)
+	}
+	if len(near) == 0 {
+		return ""
+	}
+	return "did you mean " + quoted(near) + "?"
+}
+
+// remember adds the operations that were seen to those of the tenant.
+func (h *hunt) remember(ctx context.Context) {
+	if h.instance.See == nil || len(h.operations) == 0 {
+		return
+	}
+	if err := h.instance.See(ctx, h.seen()); err != nil {
+		slog.WarnContext(ctx, "remembering names of operations", "err", err)
+	}
+}
+
+// offers are the searches that one would ask next: where Microsoft's filter
+// matched nothing, the same without it and with ours instead.
+func (h *hunt) offers() (offers []Offer) {
+	if h.verdict.Fetched > 0 {
+		return nil
+	}
+	for _, o := range []struct {
+		name, label, filter string
+		given               bool
+	}{
+		{"ip_addresses", "Look for the address ourselves", addressFilter(h.IPs), len(h.IPs) > 0},
+		{"user_ids", "Look for the person ourselves", personFilter(h.Users), len(h.Users) > 0},
+		{"free_text", "Search without free_text", "", h.FreeText != ""},
+	} {
+		if o.given {
+			offers = append(offers, Offer{Label: o.label, Line: h.lineWithout(o.name, o.filter)})
+		}
+	}
+	return offers
+}
+
+func addressFilter(ips []string) string {
+	var all []string
+	for _, ip := range ips {
+		if a, ok := auditlog.ParseAddress(ip); ok {
+			ip = a.String()
+		}
+		all = append(all, literal(ip))
+	}
+	return "ip in [" + strings.Join(all, ", ") + "]"
+}
+
+func personFilter(users []string) string {
+	var all []string
+	for _, user := range users {
+		all = append(all, "lower(user) contains "+literal(strings.ToLower(user)), "lower(ObjectId) contains "+literal(strings.ToLower(user)))
+	}
+	return strings.Join(all, " or ")
+}
+
+// literal is a text as a filter has it.
+func literal(s string) string { return fmt.Sprintf("%q", s) }
+
+// lineWithout is the command line of this search without one of Microsoft's
+// filters and with one of ours. Its dates are fixed, so that the range stays
+// the same whenever it is run.
+func (h *hunt) lineWithout(name, filter string) string {
+	line := []string{h.env.Prefix + "o365-auditlog-search"}
+	for _, a := range arguments(h.searchArgs) {
+		value := a.value.Interface()
+		switch {
+		case a.name == name:
+			continue
+		case a.name == "start_date":
+			value = h.query.Start.Format(time.RFC3339)
+		case a.name == "end_date":
+			value = h.query.End.Format(time.RFC3339)
+		case a.name == "filter" && h.Filter != "" && filter != "":
+			value = "(" + h.Filter + ") and (" + filter + ")"
+		case a.name == "filter" && filter != "":
+			value = filter
+		case a.value.IsZero() && a.name != "result_size" && a.name != "max_fetch":
+			continue
+		}
+		if list, ok := value.([]string); ok {
+			value = strings.Join(list, ",")
+		}
+		line = append(line, a.name+"="+quote(fmt.Sprint(value)))
+	}
+	return strings.Join(line, " ")
+}
+func title(q auditlog.Query, n int) string {
+	found := fmt.Sprintf("%d records", n)
+	switch n {
+	case 0:
+		found = "no records found"
+	case 1:
+		found = "1 record"
+	}
+	return fmt.Sprintf("Audit log from %s to %s UTC: %s", q.Start.Format(time.DateTime), q.End.Format(time.DateTime), found)
+}

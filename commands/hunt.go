@@ -1,0 +1,277 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"auditbot/auditlog"
+)
+
+// A hunt is a search while it runs. It writes what it found into the command's
+// journal; what it needs besides can be told from the journal again, so that a
+// hunt that was interrupted goes on.
+type hunt struct {
+	searchArgs
+	env      Env
+	instance Instance
+	query    auditlog.Query
+	filter   *filter  // nil lets everything pass
+	order    *ordered // nil leaves the newest first
+	counts   *counts  // nil counts nothing
+	fields   fieldNames
+
+	journal    *Journal
+	lines      *packer
+	state      huntState
+	looked     int   // records that were taken in this run
+	passed     int   // of those, the filter
+	written    int   // of those, what is in the answer
+	size       int64 // of their bytes
+	replayed   bool  // records come from the journal
+	rows       [][]string
+	raw        strings.Builder
+	operations map[string]bool // that were seen, for "did you mean"
+	verdict    auditlog.Verdict
+
+	backendNote string
+}
+
+// maxSeen is how many records are surely looked at for the names of operations
+// and fields that there are.
+const maxSeen = 2000
+
+// huntState is what a checkpoint holds.
+type huntState struct {
+	Search  json.RawMessage   `json:"search,omitempty"` // of auditlog
+	Remote  map[string]string `json:"remote,omitempty"`
+	Fetched int               `json:"fetched"`
+	Verdict *auditlog.Verdict `json:"verdict,omitempty"` // once the search is over
+}
+
+// run searches, from the beginning or from the last checkpoint on.
+func (h *hunt) run(ctx context.Context) (err error) {
+	if h.journal, err = h.env.Journal(ctx); err != nil {
+		return err
+	}
+	h.lines = newPacker(h.journal.Write)
+	searching, stop := h.env.cancellable(ctx)
+	defer stop()
+	res := h.instance.Log.Search(searching, h.query)
+	if over, err := h.resume(ctx, res); err != nil || over {
+		return err
+	}
+	res.Progress = h.env.Progress
+	res.Checkpoint = func(state []byte) error {
+		h.state.Search, h.state.Fetched = state, res.Fetched()
+		return h.checkpoint(ctx)
+	}
+	if h.instance.Remote != nil {
+		h.instance.Remote.save = h.checkpoint // it comes before the first record of its window
+	}
+	for record, err := range res.All() {
+		if err != nil {
+			return err
+		}
+		enough, err := h.take(record)
+		if err != nil {
+			return err
+		}
+		if enough {
+			res.Enough(fmt.Sprintf("newest %d that pass the filter; more exist", h.Size))
+			break
+		}
+	}
+	h.verdict = res.Verdict()
+	h.judge()
+	h.state.Fetched, h.state.Verdict = h.verdict.Fetched, &h.verdict
+	return h.checkpoint(ctx)
+}
+
+// judge adds to the verdict what became of the records after they were
+// fetched.
+func (h *hunt) judge() {
+	h.sort()
+	if h.written < h.passed {
+		h.verdict.AsAsked(fmt.Sprintf("%d of %d records; the rest is beyond result_size", h.written, h.passed))
+	}
+	h.verdict.Records = h.written
+}
+
+// sort puts the records into the answer that come first in the order asked for.
+func (h *hunt) sort() {
+	if h.order == nil {
+		return
+	}
+	for _, r := range h.order.records() {
+		h.written++
+		h.size += int64(len(r.Raw))
+		h.show(r, r.View())
+	}
+}
+
+// checkpoint makes what was found so far durable.
+func (h *hunt) checkpoint(ctx context.Context) error {
+	if err := h.lines.flush(); err != nil {
+		return fmt.Errorf("writing records down: %w", err)
+	}
+	if h.instance.Remote != nil {
+		h.state.Remote = h.instance.Remote.ids
+	}
+	state, err := json.Marshal(h.state)
+	if err != nil {
+		return fmt.Errorf("writing down how far the search is: %w", err)
+	}
+	return h.journal.Checkpoint(ctx, state)
+}
+
+// resume reads again what an interrupted run had found. Over means that it had
+// found everything.
+func (h *hunt) resume(ctx context.Context, res *auditlog.Results) (over bool, err error) {
+	if h.journal.State == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(h.journal.State, &h.state); err != nil {
+		return false, fmt.Errorf("reading how far the search was: %w", err)
+	}
+	if h.instance.Remote != nil {
+		h.instance.Remote.ids = h.state.Remote
+	}
+	if err := h.replay(ctx); err != nil {
+		return false, err
+	}
+	if h.state.Verdict != nil {
+		h.verdict = *h.state.Verdict
+		h.sort()
+		return true, nil
+	}
+	if h.state.Search == nil {
+		return false, nil
+	}
+	return false, res.Resume(h.state.Search)
+}
+
+// replay brings the records of the journal into the answer.
+func (h *hunt) replay(ctx context.Context) error {
+	h.replayed = true
+	defer func() { h.replayed = false }()
+	for line, err := range packedLines(ctx, h.journal.Open) {
+		if err != nil {
+			return fmt.Errorf("reading what the search had found: %w", err)
+		}
+		r := auditlog.NewRecord(string(line))
+		if err := h.keep(r, h.look(r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// early tells whether the hunt may end as soon as enough records have passed:
+// the newest ones, unless all are needed for an order or a count.
+func (h *hunt) early() bool {
+	return h.filter != nil && h.order == nil && h.counts == nil && h.Size > 0
+}
+
+// take deals with a record that was fetched. Enough means that it is one more
+// than was asked for.
+func (h *hunt) take(r auditlog.Record) (enough bool, err error) {
+	view := h.look(r)
+	if h.filter != nil {
+		if ok, err := h.filter.passes(view); err != nil || !ok {
+			return false, named(err, "filter")
+		}
+	}
+	if h.early() && h.passed == int(h.Size) {
+		return true, nil
+	}
+	if err := h.keep(r, view); err != nil {
+		return false, err
+	}
+	return false, nil
+}
+
+// look decodes a record if there is a reason to: of a million, most need not
+// be.
+func (h *hunt) look(r auditlog.Record) (view auditlog.View) {
+	h.looked++
+	if h.looked > maxSeen && h.filter == nil && h.counts == nil && h.fields.settled() {
+		return view
+	}
+	view = r.View()
+	if len(h.operations) < maxSeen {
+		h.operations[view.Text("Operation")] = true
+	}
+	if h.looked <= maxSeen || !h.fields.settled() {
+		h.fields.add(view)
+	}
+	return view
+}
+
+// keep writes down a record that passed, counts it, and puts it into the answer
+// if that has room.
+func (h *hunt) keep(r auditlog.Record, view auditlog.View) error {
+	h.passed++
+	if h.counts != nil {
+		h.counts.add(view.Text(h.CountBy))
+	}
+	if h.order != nil {
+		if err := h.order.add(r); err != nil {
+			return err
+		}
+	} else if h.Size == 0 || h.written < int(h.Size) {
+		h.written++
+		h.size += int64(len(r.Raw))
+		h.show(r, view)
+	}
+	if h.replayed {
+		return nil
+	}
+	return h.lines.write(r.Raw)
+}
+
+// show puts a record into the reply's table.
+func (h *hunt) show(r auditlog.Record, view auditlog.View) {
+	if h.Raw && h.raw.Len() < maxShownRaw {
+		fmt.Fprintf(&h.raw, "%s\n", r.Raw)
+	}
+	if len(h.rows) >= maxRows {
+		return
+	}
+	if len(h.Fields) == 0 {
+		h.rows = append(h.rows, cells(r.Row()))
+		return
+	}
+	var row []string
+	for _, field := range h.Fields {
+		row = append(row, cell(view, field))
+	}
+	h.rows = append(h.rows, row)
+}
+
+// seen is the names of the operations that were seen, sorted.
+func (h *hunt) seen() []string {
+	var names []string
+	for name := range h.operations {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// cancellable is ctx that ends when the person who asked wants no more.
+func (e Env) cancellable(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-e.Cancelled: // never, if it is nil
+			cancel(auditlog.ErrCancelled)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
