@@ -6,34 +6,51 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"auditbot/auditlog/internal/jsonscan"
 )
 
 // A Record is one entry of the audit log.
 type Record struct {
 	// Raw is the AuditData exactly as Microsoft sent it: a JSON object, or,
 	// where Unreadable is set, the text that came instead, as a JSON string.
+	// It shares memory with the records that came with it, and is not to be
+	// changed.
 	Raw []byte
 
 	ID         string
 	Time       time.Time // CreationTime, UTC, to the second as a rule; zero if there is none to read
 	Unreadable bool      // AuditData was not a JSON object
+
+	hash [sha256.Size]byte // see Sum; zero if it has not been taken
 }
 
 // NewRecord reads the AuditData of a record. Text that is not a JSON object is
 // kept as a JSON string in a record marked Unreadable: evidence is not dropped
 // for being broken.
-func NewRecord(auditData string) Record {
-	var head struct {
-		ID           any `json:"Id"`
-		CreationTime any
+func NewRecord(auditData string) Record { return RecordOf([]byte(auditData)) }
+
+// RecordOf is [NewRecord] for bytes, which become the record's Raw: they are
+// not to be changed any more.
+func RecordOf(auditData []byte) Record {
+	r := Record{Raw: auditData}
+	created := ""
+	t := jsonscan.New(auditData, 0)
+	for more := t.Open('{', '}'); more; more = t.Next('}') {
+		name, value := t.Name(), t.Skip()
+		switch {
+		case jsonscan.Is(name, "Id"):
+			r.ID = jsonscan.String(value)
+		case jsonscan.Is(name, "CreationTime"):
+			created = jsonscan.String(value)
+		}
 	}
-	raw := []byte(auditData)
-	if err := json.Unmarshal(raw, &head); err != nil || !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
-		return UnreadableRecord(auditData)
+	if t.Close(); t.Err() != nil {
+		return UnreadableRecord(string(auditData))
 	}
-	id, _ := head.ID.(string)
-	created, _ := head.CreationTime.(string)
-	return Record{Raw: raw, ID: id, Time: readTime(created)}
+	r.Time = readTime(created)
+	r.hash = sha256.Sum256(auditData)
+	return r
 }
 
 // UnreadableRecord keeps text that came where a record was due. Bytes of it
@@ -57,7 +74,15 @@ func readTime(s string) time.Time {
 	return time.Time{}
 }
 
-func (r Record) sum() [32]byte { return sha256.Sum256(r.Raw) }
+// Sum is the SHA-256 of Raw. Records that were read have it with them.
+func (r Record) Sum() [sha256.Size]byte {
+	if r.hash == [sha256.Size]byte{} {
+		return sha256.Sum256(r.Raw)
+	}
+	return r.hash
+}
+
+func (r Record) sum() [sha256.Size]byte { return r.Sum() }
 
 // Text is the value of the top-level field with this name: a string without
 // its quotes, anything else as the JSON that Microsoft sent, "" if there is no

@@ -3,6 +3,7 @@ package auditlog_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -63,11 +64,16 @@ func TestTextThatIsNoObjectIsKeptAsAJSONString(t *testing.T) {
 	}
 }
 
-// FuzzNewRecord: whatever comes, it is JSON afterwards and nothing is lost.
+// FuzzNewRecord: whatever comes, it is JSON afterwards and nothing is lost; and
+// what is read of it is what encoding/json reads.
 func FuzzNewRecord(f *testing.F) {
-	f.Add(`{"Id":"x","CreationTime":"2026-11-05T12:00:00"}`)
-	f.Add(`{"Item":{"Subject":7},"Id":null}`)
-	f.Add("\xff{")
+	for _, text := range []string{
+		`{"Id":"x","CreationTime":"2026-11-05T12:00:00"}`, `{"Item":{"Subject":7},"Id":null}`, "\xff{", "", "{", " \t\r\n{ } \n", `{}{}`, "{}\x00", "\ufeff{}", `[{}]`, `{"a":[}`,
+		`{"Id":"a","id":"b","ID":"c","Id":null}`, `{"id":"b","Id":7}`, `{"creationtime":"2026-11-05 12:00:00","CreationTime":["x"]}`, `{"Item":{"Id":"inner"}}`,
+		`{"\u0049d":"\ud83d\ude00\ud800\/","C\u0072eationTime":"2026-11-05T12:00:00\u005a"}`, "{\"Id\":\"a\xffb\",\"I\xff\":1}", `{"Id":1e999,"n":-0.0E+5}`, `{"Id":"x","n":01}`, `{"Id":"x",}`, `{"a":"\x"}`,
+	} {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		r := auditlog.NewRecord(text)
 		r.Row()
@@ -81,7 +87,39 @@ func FuzzNewRecord(f *testing.F) {
 		if r.Unreadable && (json.Unmarshal(r.Raw, &back) != nil || strings.ToValidUTF8(back, "\ufffd") != back) {
 			t.Errorf("%q became %s", text, r.Raw)
 		}
+		id, created, readable := readByParts(text)
+		if r.Unreadable == readable || r.ID != id {
+			t.Errorf("%q is %+v, want Id %q, readable %v", text, r, id, readable)
+		}
+		if quoted, _ := json.Marshal(created); r.Time != auditlog.NewRecord(`{"CreationTime":`+string(quoted)+`}`).Time {
+			t.Errorf("%q is of %v, want %s", text, r.Time, created)
+		}
+		if r.Sum() != sha256.Sum256(r.Raw) {
+			t.Errorf("%q has another sum", text)
+		}
 	})
+}
+
+// readByParts reads a record with encoding/json.
+func readByParts(text string) (id, created string, readable bool) {
+	var parts struct {
+		ID           json.RawMessage `json:"Id"`
+		CreationTime json.RawMessage
+	}
+	if json.Unmarshal([]byte(text), &parts) != nil || !strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") {
+		return "", "", false
+	}
+	_ = json.Unmarshal(parts.ID, &id) // what is no string is not read
+	_ = json.Unmarshal(parts.CreationTime, &created)
+	return id, created, true
+}
+
+func TestARecordsSumIsOfItsBytes(t *testing.T) {
+	for _, r := range []auditlog.Record{auditlog.NewRecord(`{"Id":"x"}`), auditlog.RecordOf([]byte(`{"Id":"x"}`)), auditlog.NewRecord("no JSON"), {Raw: []byte(`{"Id":"x"}`)}, {}} {
+		if r.Sum() != sha256.Sum256(r.Raw) {
+			t.Errorf("%s has another sum", r.Raw)
+		}
+	}
 }
 
 func TestARowReadsWhatWorkloadsScatter(t *testing.T) {

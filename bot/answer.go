@@ -9,28 +9,41 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
+	"auditbot/auditlog"
 	"auditbot/bot/engine"
 	"auditbot/commands"
 )
 
-// patience is how long a command may run, and afterPatience how long it may
-// take to answer it after that.
+// patience is how long a command may run, longPatience how long one of those
+// that go on after a restart may, and afterPatience how long it may take to
+// answer it after that. The inbox keeps an item for 24 hours.
 const (
 	patience      = 10 * time.Minute
-	afterPatience = 5 * time.Minute
+	longPatience  = 20 * time.Hour
+	afterPatience = 30 * time.Minute
 )
+
+// long are the commands that may run for longPatience. They keep a journal, so
+// a shutdown does not wait for them; and once they are cancelled they answer
+// with what they have.
+var long = []string{"o365-auditlog-search"}
 
 // A state is how far the answering of a message is. It is durable before each
 // step that can be seen in Slack, so that whoever takes over knows what may
 // have been done already.
 type state struct {
-	Step     step    `json:"step"`
-	Waits    string  `json:"waits,omitempty"`    // the instance whose sign-in the command waits for; it is not run here any more
-	Progress string  `json:"progress,omitempty"` // ts of the message that says that the command runs
-	Upload   *upload `json:"upload,omitempty"`   // what is still to be attached
+	Step        step      `json:"step"`
+	Waits       string    `json:"waits,omitempty"`        // the instance whose sign-in the command waits for; it is not run here any more
+	User        string    `json:"user,omitempty"`         // who asked; "" until it is known that the command takes a while
+	Began       time.Time `json:"began,omitzero"`         // when it was first run; zero until then too
+	Progress    string    `json:"progress,omitempty"`     // ts of the message that says that the command runs
+	Cancelled   bool      `json:"cancelled,omitempty"`    // somebody who may wants it to end
+	Uploads     []upload  `json:"uploads,omitempty"`      // what is still to be attached
+	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
 
 	revision uint64
 }
@@ -48,29 +61,69 @@ type task struct {
 	Message
 	id    string
 	line  string
+	name  string // of the command
 	began time.Time
 	log   *slog.Logger
+
+	far       chan auditlog.Progress // the latest that the command told, if nobody has looked at it yet
+	cancelled chan struct{}          // closed when it is to end with what it has
+	cancel    func()                 // closes cancelled; may be called again
+
 	mu    sync.Mutex // held while state is changed and saved as the command runs
 	state state
+	over  bool // the command does not run any more
+}
+
+func (b *Bot) newTask(item engine.Item) *task {
+	t := &task{id: item.ID, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
+	t.cancel = sync.OnceFunc(func() { close(t.cancelled) })
+	t.log = b.Log.With("item", t.id)
+	return t
+}
+
+// long tells whether t goes on after a restart.
+func (t *task) long() bool { return slices.Contains(long, t.name) }
+
+func (t *task) isCancelled() bool {
+	select {
+	case <-t.cancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *task) patience() time.Duration {
+	if t.long() {
+		return longPatience
+	}
+	return patience
 }
 
 // answer answers the message in an item of the inbox. With an error, the item
 // comes again. What went wrong in the command itself is no error: the person
 // is told.
 func (b *Bot) answer(ctx context.Context, item engine.Item) error {
-	ctx, cancel := context.WithTimeout(ctx, patience+afterPatience)
-	defer cancel()
-	t := &task{id: item.ID, began: time.Now()}
+	t := b.newTask(item)
 	if err := json.Unmarshal(item.Data, &t.Message); err != nil {
-		b.Log.Error("an item of the inbox is not a message", "item", item.ID, "err", err)
+		t.log.Error("an item of the inbox is not a message", "err", err)
 		return nil
 	}
 	line, ok, mistake := b.command(t.Message)
 	if !ok {
 		return nil
 	}
-	t.line = line
-	t.log = b.Log.With("command", b.nameOf(line), "item", t.id, "channel", t.Channel, "user", t.User)
+	t.line, t.name = line, b.nameOf(line)
+	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
+	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
+	defer cancel()
+	if t.long() {
+		leave, ok := b.enterLong()
+		if !ok {
+			return errBusy
+		}
+		defer leave()
+	}
 	r, err := b.authorise(ctx, t.Message)
 	if passing(err) {
 		return err
@@ -83,6 +136,9 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if r != nil {
 		t.log.Info("refused", "reason", r.reason)
 		return b.refuse(ctx, t, r)
+	}
+	if t.Cancels != "" {
+		return b.cancelPressed(ctx, t)
 	}
 	if err := b.load(ctx, t); err != nil {
 		return err
@@ -100,10 +156,14 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 		t.state.Step = running
 		if found {
 			t.state.Step = posted
+			b.settleProgress(ctx, t)
 		}
 	}
 	if t.state.Step == running {
-		reply := b.run(ctx, t, mistake)
+		reply, err := b.run(ctx, t, mistake)
+		if err != nil {
+			return err
+		}
 		if err := b.post(ctx, t, reply); err != nil {
 			return err
 		}
@@ -113,12 +173,15 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 }
 
 // run runs the command while the thread shows, from the first second on, that
-// it runs. Whatever the command ends with, even a panic, becomes a reply.
-func (b *Bot) run(ctx context.Context, t *task, mistake error) commands.Reply {
+// it runs. Whatever the command ends with, even a panic, becomes a reply; the
+// error is [errStopping].
+func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, error) {
+	b.tasks.begin(t)
+	defer b.tasks.end(t)
 	stop := b.showProgress(ctx, t)
 	defer stop()
 	if mistake != nil {
-		return b.explain(t, mistake)
+		return b.explain(t, mistake), nil
 	}
 	var reply commands.Reply
 	var err error
@@ -130,10 +193,15 @@ func (b *Bot) run(ctx context.Context, t *task, mistake error) commands.Reply {
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
 		reply, err = b.waitForSignIn(ctx, t, need)
 	}
-	if err != nil {
-		return b.explain(t, err)
+	switch {
+	case errors.Is(err, errStopping):
+		return commands.Reply{}, errStopping
+	case errors.Is(err, errCancelled):
+		return commands.Reply{Title: "⏹ Cancelled", Text: "It had found nothing yet that could be shown."}, nil
+	case err != nil:
+		return b.explain(t, err), nil
 	}
-	return reply
+	return reply, nil
 }
 
 func status(r commands.Reply) string {
@@ -146,16 +214,21 @@ func status(r commands.Reply) string {
 	return string(r.Verdict.Status())
 }
 
-// try runs the command. A panic in it is an error.
+// try runs the command. A panic in it is an error. With [errStopping], whatever
+// it ended with is not its end.
 func (b *Bot) try(ctx context.Context, t *task) (reply commands.Reply, err error) {
+	ctx, end := b.bound(ctx, t)
+	defer end()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
+		cause := context.Cause(ctx)
+		if errors.Is(cause, errStopping) || err != nil && errors.Is(cause, errCancelled) {
+			reply, err = commands.Reply{}, cause
+		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return commands.Run(ctx, b.env(t), t.line)
+	return b.perform(ctx, b.env(t), t.line)
 }
 
 // explain turns an error into a reply, and logs it under an id if it is not
@@ -173,7 +246,16 @@ func (b *Bot) explain(t *task, err error) commands.Reply {
 
 // env is what the command in t has to work with.
 func (b *Bot) env(t *task) commands.Env {
-	env := commands.Env{Prefix: b.Prefix, Now: t.Sent(), Instances: b.Instances(t.User), Keep: b.keep(t.id)}
+	env := commands.Env{
+		Prefix:    b.Prefix,
+		Now:       t.Sent(),
+		Instances: b.Instances(t.User),
+		Keep:      b.keep(t.id),
+		Journal:   b.journal(t),
+		Progress:  t.tell,
+		Cancelled: t.cancelled,
+		Cancel:    func(ctx context.Context, id string) (string, error) { return b.cancelTyped(ctx, t, id) },
+	}
 	for i := range env.Instances {
 		instance := env.Instances[i]
 		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return b.signIn(ctx, t.Message, instance) }
@@ -219,6 +301,12 @@ func (b *Bot) load(ctx context.Context, t *task) error {
 		return fmt.Errorf("reading how far a command is: %w", err)
 	}
 	t.state.revision = revision
+	if !t.state.Began.IsZero() {
+		t.began = t.state.Began
+	}
+	if t.state.Cancelled {
+		t.cancel() // before a restart
+	}
 	return nil
 }
 

@@ -11,9 +11,12 @@
 //   - access.go: who is served where.
 //   - answer.go: a worker takes a message from the inbox, runs the command, and
 //     sees to it that the answer is posted once, whatever breaks in between.
+//   - progress.go, cancel.go: what the thread shows of a command that takes a
+//     while, and how it is ended.
 //   - draw.go, escape.go: a reply as blocks, with nothing in it acting as markup.
 //   - post.go, upload.go: the answer into the thread, in plainer forms where a
-//     workspace refuses the better ones, and the file behind it.
+//     workspace refuses the better ones, and the files behind it.
+//   - buttons.go: what can be pressed under an answer, and what that does.
 //   - signin.go: device codes, sent to the person who asked and to nobody else,
 //     and the commands that wait for them.
 //   - manifest.go: what the Slack app must be allowed.
@@ -53,13 +56,23 @@ type Bot struct {
 	self   struct{ team, user string } // the workspace's id and the bot's own user id
 	people people
 	codes  codes
+	tasks  tasks
+	life   context.Context // done when the bot is to stop
+
+	perform func(context.Context, commands.Env, string) (commands.Reply, error) // commands.Run, but for tests
 }
 
-// workers is how many commands run at once.
-const workers = 8
+// workers is how many commands run at once, and longWorkers how many of them
+// may be long ones. Those wait for the network for hours; with the rest,
+// nobody waits for !cancel or !help.
+const (
+	workers     = 32
+	longWorkers = 24
+)
 
 // Run serves until ctx is done, and then returns nil once the commands that
-// run have been answered; or until the socket fails for good, and returns why.
+// run have been answered, or, if they are long ones, have stopped to go on at
+// the next start; or until the socket fails for good, and returns why.
 // Tokens that Slack does not accept are such a failure.
 func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	if !b.Access.Set() {
@@ -73,6 +86,11 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	defer cancel(nil)
 	b.people = people{users: map[string]aged[*refusal]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
 	b.codes = codes{life: ctx, open: map[string]*code{}}
+	b.tasks = tasks{running: map[string]*task{}, long: make(chan struct{}, longWorkers)}
+	b.life = ctx
+	if b.perform == nil {
+		b.perform = commands.Run
+	}
 	b.resumeSignIns(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -17,10 +17,43 @@ type form struct {
 	blocks []slack.Block
 }
 
+// An opening is what stands before a reply. The zero opening is nothing.
+type opening struct {
+	user string // who is called
+	line string // that they ran by pressing a button; "" if they typed
+}
+
+// text is the opening in Slack's older markup, or in Markdown, as encode writes
+// it: the mention of a person is the same in both. A line ends with lineBreak.
+func (o opening) text(encode func(string) string, lineBreak string) string {
+	switch {
+	case o.user == "":
+		return ""
+	case o.line == "":
+		return "<@" + o.user + "> "
+	}
+	return "<@" + o.user + "> ran " + fit(o.line, maxRan, encode) + lineBreak
+}
+
+// elements are the opening as rich text.
+func (o opening) elements() []slack.RichTextSectionElement {
+	if o.user == "" {
+		return nil
+	}
+	all := []slack.RichTextSectionElement{slack.NewRichTextSectionUserElement(o.user, nil)}
+	if o.line == "" {
+		return append(all, slack.NewRichTextSectionTextElement(" ", nil))
+	}
+	return append(all,
+		slack.NewRichTextSectionTextElement(" ran ", nil),
+		slack.NewRichTextSectionTextElement(shorten(commands.Visible(o.line), maxRan), &slack.RichTextSectionTextStyle{Code: true}),
+		slack.NewRichTextSectionTextElement("\n", nil))
+}
+
 // forms are the ways to show a reply, the best first. Each needs less of
 // Slack than the one before; the last one is plain text.
-func forms(r commands.Reply) []form {
-	return []form{markdownForm(r), codeForm(r), textForm(r)}
+func forms(r commands.Reply, o opening) []form {
+	return []form{markdownForm(r, o), codeForm(r, o), textForm(r, o)}
 }
 
 const (
@@ -44,7 +77,8 @@ const (
 	// https://docs.slack.dev/reference/methods/chat.postMessage
 	maxText = 3900
 
-	maxPadded = 50 // characters of a cell where columns are padded
+	maxPadded = 50  // characters of a cell where columns are padded
+	maxRan    = 500 // of a command line that somebody ran by pressing a button
 )
 
 // maxCells are how many characters of a cell are shown: the first of them with
@@ -53,15 +87,15 @@ const (
 var maxCells = []int{300, 120, 60}
 
 // markdownForm is a Markdown table in Slack's markdown block.
-func markdownForm(r commands.Reply) form {
-	head := "**" + fit(r.Title, 1000, markdown) + "**"
+func markdownForm(r commands.Reply, o opening) form {
+	head := o.text(markdown, "  \n") + "**" + fit(r.Title, 1000, markdown) + "**"
 	if r.Verdict != nil {
 		head += "  \n" + fit(r.Verdict.String(), 2000, markdown)
 	}
 	if r.Text != "" {
 		head += "  \n" + fit(r.Text, 3000, markdownLines)
 	}
-	table, shown := markdownTable(r.Table, maxMarkdown-len(head))
+	table, shown := markdownTable(r.Table, maxMarkdown-len(head)-offersSize(r))
 	text := head
 	if table != "" {
 		text += "\n\n" + table
@@ -69,10 +103,11 @@ func markdownForm(r commands.Reply) form {
 	if note := leftOut(r, shown); note != "" {
 		text += "\n" + markdown(note)
 	}
-	f := form{text: summary(r), blocks: []slack.Block{slack.NewMarkdownBlock("", text)}}
+	f := form{text: summary(r, o), blocks: []slack.Block{slack.NewMarkdownBlock("", text)}}
 	if r.Code != "" {
-		f.blocks = append(f.blocks, slack.NewRichTextBlock("", fixedWidth(r.Code, maxCode, wholeCode(r))))
+		f.blocks = append(f.blocks, slack.NewRichTextBlock("", fixedWidth(r.Code, maxCode-offersSize(r), wholeCode(r))))
 	}
+	f.blocks = append(f.blocks, offerBlocks(r)...)
 	return f
 }
 
@@ -124,7 +159,7 @@ func leftOut(r commands.Reply, shown int) string {
 		return ""
 	}
 	where := "the file has all"
-	if r.Context == nil {
+	if !hasFile(r) {
 		where = "run it without ignore-outputs to get all as a file"
 	}
 	if r.Verdict == nil {
@@ -133,9 +168,11 @@ func leftOut(r commands.Reply, shown int) string {
 	return fmt.Sprintf("The table shows %d of %d; %s.", shown, r.Table.Total, where)
 }
 
+func hasFile(r commands.Reply) bool { return r.Context != nil || len(r.Files) > 0 }
+
 // wholeCode says where all of a reply's code is, for where it is cut.
 func wholeCode(r commands.Reply) string {
-	if r.Context == nil {
+	if !hasFile(r) {
 		return "run it without ignore-outputs to get all as a file"
 	}
 	return "the file has all"
@@ -144,7 +181,7 @@ func wholeCode(r commands.Reply) string {
 // fixedWidth is a block of code, at most limit bytes of it. Text in it is never
 // read as markup.
 func fixedWidth(code string, limit int, whole string) slack.RichTextElement {
-	code = commands.VisibleLines(strings.TrimRight(code, "\n"))
+	code = commands.VisibleLines(cutBytes(strings.TrimRight(code, "\n"), limit+utf8.UTFMax))
 	if cut := cutBytes(code, limit); cut != code {
 		code = cut + "\n… cut here; " + whole
 	}
@@ -167,27 +204,29 @@ func cutBytes(s string, n int) string {
 
 // codeForm is an aligned block of code, for workspaces that refuse markdown
 // blocks.
-func codeForm(r commands.Reply) form {
-	head := summary(r)
-	elements := []slack.RichTextElement{
-		slack.NewRichTextSection(slack.NewRichTextSectionTextElement(shorten(plain(r), 3000), nil)),
-	}
-	table, shown := aligned(r.Table, maxCode-500)
+func codeForm(r commands.Reply, o opening) form {
+	head := append(o.elements(), slack.NewRichTextSectionTextElement(shorten(plain(r), 3000), nil))
+	elements := []slack.RichTextElement{slack.NewRichTextSection(head...)}
+	room := maxCode - offersSize(r) - min(len(o.line), maxRan)
+	table, shown := aligned(r.Table, room-500)
 	if table != "" {
 		elements = append(elements, fixedWidth(table, maxCode, ""))
 	}
 	if r.Code != "" {
-		elements = append(elements, fixedWidth(r.Code, maxCode-len(table), wholeCode(r)))
+		elements = append(elements, fixedWidth(r.Code, room-len(table), wholeCode(r)))
 	}
 	if note := leftOut(r, shown); note != "" {
 		elements = append(elements, slack.NewRichTextSection(slack.NewRichTextSectionTextElement(note, nil)))
 	}
-	return form{text: head, blocks: []slack.Block{slack.NewRichTextBlock("", elements...)}}
+	blocks := []slack.Block{slack.NewRichTextBlock("", elements...)}
+	return form{text: summary(r, o), blocks: append(blocks, offerBlocks(r)...)}
 }
 
 // textForm is plain text, which every workspace takes.
-func textForm(r commands.Reply) form {
-	text := fit(plain(r), maxText/2, mrkdwn)
+func textForm(r commands.Reply, o opening) form {
+	text := o.text(mrkdwn, "\n")
+	offers := offerLines(r, maxText/3, mrkdwn)
+	text += fit(plain(r), maxText/2-len(text)-len(offers), mrkdwn)
 	table, shown := aligned(r.Table, maxText/3)
 	for room := maxText / 4; len(mrkdwn(table)) > maxText/3; room /= 2 {
 		table, shown = aligned(r.Table, room)
@@ -201,7 +240,7 @@ func textForm(r commands.Reply) form {
 	if note := leftOut(r, shown); note != "" {
 		text += "\n" + note
 	}
-	return form{text: text}
+	return form{text: text + offers}
 }
 
 // plain is all of a reply above its table.
@@ -217,14 +256,14 @@ func plain(r commands.Reply) string {
 }
 
 // summary is what a notification shows of a reply.
-func summary(r commands.Reply) string {
+func summary(r commands.Reply, o opening) string {
 	text := r.Title
 	if r.Verdict != nil {
 		text += "\n" + r.Verdict.String()
 	} else if r.Text != "" {
 		text += "\n" + r.Text
 	}
-	return fit(text, maxText/2, mrkdwn)
+	return o.text(mrkdwn, "\n") + fit(text, maxText/2, mrkdwn)
 }
 
 // aligned writes a table with padded columns, as many rows as fit into room

@@ -63,7 +63,7 @@ var replies = map[string]commands.Reply{
 
 func TestForms(t *testing.T) {
 	for name, reply := range replies {
-		for i, f := range forms(reply) {
+		for i, f := range forms(reply, opening{}) {
 			kind := []string{"markdown", "code", "text"}[i]
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				golden(t, filepath.Join("testdata", "forms", name+"."+kind+".json"), struct {
@@ -156,7 +156,7 @@ func TestEveryFormStaysWithinSlacksLimits(t *testing.T) {
 		reply.Table.Total = 5000
 		reply.Text = strings.Repeat(cell, 100)
 		reply.Code = strings.Repeat(cell+"\n", 10000)
-		for i, f := range forms(reply) {
+		for i, f := range forms(reply, opening{}) {
 			blocks, err := json.Marshal(f.blocks)
 			if err != nil {
 				t.Fatal(err)
@@ -184,7 +184,7 @@ func TestCodeThatIsCutSaysSo(t *testing.T) {
 		"the file has all":       {Title: "t", Code: code, Context: &commands.File{}},
 		"without ignore-outputs": {Title: "t", Code: code},
 	} {
-		for i, f := range forms(r)[:2] {
+		for i, f := range forms(r, opening{})[:2] {
 			blocks, err := json.Marshal(f.blocks)
 			if err != nil || !strings.Contains(string(blocks), "cut here; ") || !strings.Contains(string(blocks), want) {
 				t.Errorf("form %d does not say %q", i, want)

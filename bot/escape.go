@@ -3,6 +3,7 @@ package bot
 import (
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"auditbot/commands"
 )
@@ -66,6 +67,7 @@ func mrkdwn(text string) string {
 
 // fit encodes text, or as much of its start as has n bytes then.
 func fit(text string, n int, encode func(string) string) string {
+	text = cutBytes(text, utf8.UTFMax*(n+1)) // no encoding is shorter than a byte for a character
 	if all := encode(text); len(all) <= n {
 		return all
 	}

@@ -64,7 +64,7 @@ oauth_config:
 		fmt.Fprintf(&b, "      - %s\n", e)
 	}
 	b.WriteString(`  interactivity:
-    is_enabled: false
+    is_enabled: true # the buttons under answers
   org_deploy_enabled: false
   socket_mode_enabled: true
   token_rotation_enabled: false

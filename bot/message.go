@@ -23,12 +23,24 @@ type Message struct {
 
 	// Resumed says that the message waited for a sign-in, which is done.
 	Resumed bool `json:"resumed,omitempty"`
+
+	// Clicked is the ts of the message of ours under which somebody pressed a
+	// button; "" if they typed. TS is that of the press then, and Text the
+	// command line that the button stands for.
+	Clicked string `json:"clicked,omitempty"`
+
+	// Cancels is the id of the command whose Cancel button was pressed.
+	Cancels string `json:"cancels,omitempty"`
 }
 
 // ID names the message, and the command in it, for good: the events message
 // and app_mention of one message, and what Slack sends again, have the same.
 func (m Message) ID() string {
-	id := m.Team + "." + m.Channel + "." + m.TS
+	id := m.Team + "." + m.Channel + "."
+	if m.Clicked != "" {
+		id += m.Clicked + "."
+	}
+	id += m.TS
 	if m.Resumed {
 		id += ".resumed"
 	}
@@ -39,6 +51,14 @@ func (m Message) ID() string {
 func (m Message) Place() string {
 	if m.Thread != "" {
 		return m.Thread
+	}
+	return m.TS
+}
+
+// since is a ts before which there can be no answer to m.
+func (m Message) since() string {
+	if m.Clicked != "" {
+		return m.Clicked
 	}
 	return m.TS
 }
@@ -118,6 +138,9 @@ func readMessage(payload []byte, team string) (m Message, ok bool, err error) {
 // said to the bot itself, in a direct message or after a mention, always is for
 // it, though it may be no command. The error is a mistake in a line that is.
 func (b *Bot) command(m Message) (line string, ok bool, err error) {
+	if m.Clicked != "" { // our own line, which Slack has not rewritten
+		return m.Text, true, nil
+	}
 	line, mentioned, err := typed(m.Text, b.self.user, b.Prefix)
 	name, isCommand := commands.Name(b.Prefix, line)
 	if mentioned || m.Direct() {

@@ -3,7 +3,6 @@ package bot
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -11,8 +10,9 @@ import (
 	"auditbot/commands"
 )
 
-// quiet is how long a command may run before the thread shows that it does.
-const quiet = time.Second
+// callAfter is how long a command may take before its answer calls whoever
+// asked.
+const callAfter = time.Minute
 
 // answerEvent marks our answers, with the id of the command in the payload.
 const answerEvent = "auditbot_answer"
@@ -20,7 +20,7 @@ const answerEvent = "auditbot_answer"
 // post puts the answer into the thread, in the best form that the workspace
 // takes. An error means that it may or may not stand there: the next try looks.
 func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
-	t.state.Step, t.state.Upload = posting, newUpload(r)
+	t.state.Step, t.state.Uploads = posting, newUploads(r)
 	if err := b.save(ctx, t); err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	}
 	if err != nil {
 		t.log.Error("the answer cannot be posted", "err", err)
-		t.state.Upload = nil
+		t.state.Uploads = nil
 		if err := b.tellApart(ctx, t, err); err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 // postForms tries the forms of a reply, plainer and plainer, and the last one
 // without anything but its text.
 func (b *Bot) postForms(ctx context.Context, t *task, r commands.Reply) error {
-	all := forms(r)
+	all := forms(r, openingOf(t))
 	mark := answerMark(t.id)
 	for i, f := range append(all, all[len(all)-1]) {
 		if i == len(all) {
@@ -56,6 +56,18 @@ func (b *Bot) postForms(ctx context.Context, t *task, r commands.Reply) error {
 		t.log.Warn("Slack refused a form of the answer; the next is plainer", "form", i, "err", err)
 	}
 	return nil
+}
+
+// openingOf is what stands before the answer to t. It calls whoever asked if
+// they have turned to something else meanwhile.
+func openingOf(t *task) opening {
+	switch {
+	case t.Clicked != "":
+		return opening{user: t.User, line: t.line}
+	case time.Since(t.Sent()) > callAfter:
+		return opening{user: t.User}
+	}
+	return opening{}
 }
 
 func answerMark(id string) slack.SlackMetadata {
@@ -96,7 +108,7 @@ func (b *Bot) update(ctx context.Context, channel, ts string, f form) error {
 // answered looks whether the thread has the answer to t. It is asked only
 // where an earlier try may have posted it.
 func (b *Bot) answered(ctx context.Context, t *task) (bool, error) {
-	q := slack.GetConversationRepliesParameters{ChannelID: t.Channel, Timestamp: t.Place(), Oldest: t.TS, Limit: 200, IncludeAllMetadata: true}
+	q := slack.GetConversationRepliesParameters{ChannelID: t.Channel, Timestamp: t.Place(), Oldest: t.since(), Limit: 200, IncludeAllMetadata: true}
 	for {
 		messages, more, next, err := b.Slack.GetConversationRepliesContext(ctx, &q)
 		if passing(err) {
@@ -185,42 +197,4 @@ func (b *Bot) openDM(ctx context.Context, user string) (id string, err error) {
 		return "", fmt.Errorf("opening a direct message: %w", err)
 	}
 	return id, nil
-}
-
-// showProgress makes the thread show that a command runs if it does so for
-// longer than a second. The caller must call stop when it is over.
-func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
-	over := make(chan struct{})
-	var showing sync.WaitGroup
-	showing.Go(func() {
-		select {
-		case <-over:
-			return
-		case <-time.After(quiet):
-		}
-		if t.state.Progress != "" {
-			return // of the try before
-		}
-		f := section("⏳ `" + mrkdwn(b.Prefix+b.nameOf(t.line)) + "` is running, since " + t.began.UTC().Format("15:04:05") + " UTC.")
-		ts, err := b.say(ctx, t.Channel, t.Place(), f, slack.SlackMetadata{})
-		if err != nil {
-			t.log.Warn("showing that a command runs", "err", err)
-			return
-		}
-		if err := b.note(ctx, t, func(s *state) { s.Progress = ts }); err != nil {
-			t.log.Warn("remembering the message that shows that a command runs", "err", err)
-		}
-	})
-	return func() { close(over); showing.Wait() }
-}
-
-// settleProgress makes the message that a command runs one that it did.
-func (b *Bot) settleProgress(ctx context.Context, t *task) {
-	if t.state.Progress == "" {
-		return
-	}
-	f := section(fmt.Sprintf("✓ `%s` was answered after %v.", mrkdwn(b.Prefix+b.nameOf(t.line)), time.Since(t.began).Round(time.Second)))
-	if err := b.update(ctx, t.Channel, t.state.Progress, f); err != nil {
-		t.log.Warn("settling the message that a command runs", "err", err)
-	}
 }

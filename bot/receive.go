@@ -39,8 +39,14 @@ func (b *Bot) event(ctx context.Context, socket *socketmode.Client, e socketmode
 			return
 		}
 		b.acknowledge(ctx, socket, e.Request.EnvelopeID)
-	case socketmode.EventTypeInteractive, socketmode.EventTypeSlashCommand:
-		b.acknowledge(ctx, socket, e.Request.EnvelopeID) // nothing of ours has buttons yet
+	case socketmode.EventTypeInteractive:
+		if err := b.fileClick(ctx, e.Request.Payload); err != nil {
+			b.Log.Error("filing a press of a button; Slack shows that it failed", "err", err)
+			return
+		}
+		b.acknowledge(ctx, socket, e.Request.EnvelopeID)
+	case socketmode.EventTypeSlashCommand:
+		b.acknowledge(ctx, socket, e.Request.EnvelopeID) // we have none
 	case socketmode.EventTypeErrorBadMessage:
 		b.badMessage(ctx, socket, e)
 	case socketmode.EventTypeHello:
@@ -70,9 +76,10 @@ func (b *Bot) badMessage(ctx context.Context, socket *socketmode.Client, e socke
 		b.Log.Warn("something came from Slack that is not an envelope")
 		return
 	}
-	if frame.Type == "events_api" {
-		if err := b.file(ctx, frame.Payload); err != nil {
-			b.Log.Error("filing an event; Slack will send it again", "err", err)
+	file := map[string]func(context.Context, []byte) error{"events_api": b.file, "interactive": b.fileClick}[frame.Type]
+	if file != nil {
+		if err := file(ctx, frame.Payload); err != nil {
+			b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
 			return
 		}
 	}
@@ -93,6 +100,25 @@ func (b *Bot) file(ctx context.Context, payload []byte) error {
 	if _, ok, _ := b.command(m); !ok {
 		return nil
 	}
+	return b.fileAllowed(ctx, m)
+}
+
+// fileClick is file for a press of a button of ours.
+func (b *Bot) fileClick(ctx context.Context, payload []byte) error {
+	m, ok, err := readClick(payload, b.self.team, b.Prefix)
+	if err != nil {
+		b.Log.Warn("a press of a button is not understood", "err", err)
+		return nil
+	}
+	if !ok {
+		return nil
+	}
+	return b.fileAllowed(ctx, m)
+}
+
+// fileAllowed puts a message into the inbox unless its author cannot be served
+// and is not to be told so.
+func (b *Bot) fileAllowed(ctx context.Context, m Message) error {
 	if r := b.Access.here(m); r != nil && (r.tell == "" || !b.people.mayBeTold(m.User)) {
 		b.Log.Info("refused", "channel", m.Channel, "user", m.User, "reason", r.reason)
 		return nil

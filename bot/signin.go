@@ -325,6 +325,9 @@ func (b *Bot) checkSignIn(ctx context.Context, m Message, instance commands.Inst
 
 // waitForSignIn lets the command in t wait for its author to sign in.
 func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
+	if t.isCancelled() {
+		return commands.Reply{}, errCancelled
+	}
 	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })
 	if i < 0 || t.Resumed { // it has waited once: do not let it go round in circles
 		return commands.Reply{}, &auditlog.Refusal{

@@ -3,7 +3,11 @@ package bot
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 
 	"github.com/slack-go/slack"
 
@@ -12,67 +16,78 @@ import (
 
 // An upload is a file on its way into a thread.
 type upload struct {
-	Name  string `json:"name"`
-	Size  int64  `json:"size"`
-	ID    string `json:"id,omitempty"` // Slack's, once all bytes are there
-	Tries int    `json:"tries,omitempty"`
+	Name    string `json:"name"`
+	Size    int64  `json:"size"`
+	Journal bool   `json:"journal,omitempty"` // it is the command's journal; else evidence, under its name
+	ID      string `json:"id,omitempty"`      // Slack's, once all bytes are there
 }
 
-// newUpload is what is to be attached to a reply: its records, if there are
-// any.
-func newUpload(r commands.Reply) *upload {
-	if r.Context == nil || r.Verdict != nil && r.Verdict.Records == 0 {
-		return nil
+// newUploads are what is to be attached to a reply: its files, or, if it has
+// none, its records, if there are any.
+func newUploads(r commands.Reply) []upload {
+	files := r.Files
+	if len(files) == 0 && r.Context != nil && (r.Verdict == nil || r.Verdict.Records > 0) {
+		files = []commands.File{*r.Context}
 	}
-	return &upload{Name: r.Context.Name, Size: r.Context.Size}
+	var all []upload
+	for _, f := range files {
+		if f.Size > 0 { // Slack takes no empty ones
+			all = append(all, upload{Name: f.Name, Size: f.Size, Journal: f.Journal})
+		}
+	}
+	return all
 }
 
-// uploadTries is how often a file that does not get through is tried.
+// uploadTries is how often files that do not get through are tried.
 const uploadTries = 5
 
-// attach puts the file under the answer. If that cannot be done, the answer
+// attach puts the files under the answer. If that cannot be done, the answer
 // stands, and the thread says what is missing.
 func (b *Bot) attach(ctx context.Context, t *task) error {
-	if t.state.Upload == nil {
+	if len(t.state.Uploads) == 0 {
 		return nil
 	}
-	t.state.Upload.Tries++
+	t.state.UploadTries++
 	if err := b.save(ctx, t); err != nil {
 		return err
 	}
 	err := b.upload(ctx, t)
-	if passing(err) && t.state.Upload.Tries < uploadTries {
+	if errors.Is(err, errStopping) {
+		t.state.UploadTries--
+		return errors.Join(err, b.save(ctx, t))
+	}
+	if passing(err) && t.state.UploadTries < uploadTries {
 		return err
 	}
 	if err != nil {
-		id := rand.Text()[:8]
-		t.log.Error("attaching a file", "id", id, "err", err)
-		if err := b.sayMissing(ctx, t, err, id); err != nil {
+		if err := b.sayMissing(ctx, t, "", err); err != nil {
 			return err
 		}
 	}
-	t.state.Upload = nil
+	t.state.Uploads = nil
 	return b.save(ctx, t)
 }
 
-// upload brings the file to Slack in Slack's three steps. Its id is durable
-// before the last one, which can be done once only.
+// upload brings the files to Slack in Slack's three steps. Their ids are
+// durable before the last one, which puts all of them into one message and can
+// be done once only.
 // https://docs.slack.dev/messaging/working-with-files#upload
 func (b *Bot) upload(ctx context.Context, t *task) error {
-	u := t.state.Upload
-	takenOver := u.ID != ""
+	takenOver := !slices.ContainsFunc(t.state.Uploads, func(u upload) bool { return u.ID == "" })
 	if !takenOver {
-		id, err := b.sendBytes(ctx, t, u)
-		if err != nil {
-			return err
-		}
-		u.ID = id
-		if err := b.save(ctx, t); err != nil {
+		if err := b.sendAll(ctx, t); err != nil {
 			return err
 		}
 	}
+	var files []slack.FileSummary
+	for _, u := range t.state.Uploads {
+		files = append(files, slack.FileSummary{ID: u.ID, Title: u.Name})
+	}
+	if len(files) == 0 {
+		return nil // Slack wants none of them
+	}
 	_, err := b.Slack.CompleteUploadExternalContext(ctx, slack.CompleteUploadExternalParameters{
-		Files:           []slack.FileSummary{{ID: u.ID, Title: u.Name}},
+		Files:           files,
 		Channel:         t.Channel,
 		ThreadTimestamp: t.Place(),
 	})
@@ -80,30 +95,96 @@ func (b *Bot) upload(ctx context.Context, t *task) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("sharing the file: %w", err)
+		return fmt.Errorf("sharing the files: %w", err)
 	}
 	return nil
 }
 
-func (b *Bot) sendBytes(ctx context.Context, t *task, u *upload) (id string, err error) {
-	content, err := b.Engine.OpenEvidence(ctx, t.id+"/"+u.Name)
+// sendAll sends the bytes of all files that are not there yet. One that Slack
+// refuses is left out, and the thread says so, unless it is the only one. A
+// shutdown does not wait for it.
+func (b *Bot) sendAll(ctx context.Context, t *task) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(b.life, func() { end(errStopping) })()
+	for i := 0; i < len(t.state.Uploads); {
+		u := &t.state.Uploads[i]
+		var err error
+		if u.ID == "" {
+			u.ID, err = b.sendBytes(ctx, t, *u)
+		}
+		switch {
+		case err != nil && errors.Is(context.Cause(ctx), errStopping):
+			return errStopping
+		case err != nil && (passing(err) || len(t.state.Uploads) == 1):
+			return err
+		case err != nil:
+			if err := b.sayMissing(ctx, t, u.Name, err); err != nil {
+				return err
+			}
+			t.state.Uploads = slices.Delete(t.state.Uploads, i, i+1)
+		default:
+			i++
+		}
+		if err := b.save(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendBytes sends the content of a file.
+func (b *Bot) sendBytes(ctx context.Context, t *task, u upload) (id string, err error) {
+	content, err := b.open(ctx, t, u)
 	if err != nil {
 		return "", err
 	}
 	defer content.Close()
+	return b.send(ctx, u, content)
+}
+
+// send sends content as it reads it: it may be larger than the memory is.
+func (b *Bot) send(ctx context.Context, u upload, content io.Reader) (id string, err error) {
 	where, err := b.Slack.GetUploadURLExternalContext(ctx, slack.GetUploadURLExternalParameters{FileName: u.Name, FileSize: int(u.Size)})
 	if err != nil {
-		return "", fmt.Errorf("asking where to upload the file: %w", err)
+		return "", fmt.Errorf("asking where to upload %s: %w", u.Name, err)
 	}
 	err = b.Slack.UploadToURL(ctx, slack.UploadToURLParameters{UploadURL: where.UploadURL, Reader: content, Filename: u.Name})
 	if err != nil {
-		return "", fmt.Errorf("uploading the file: %w", err)
+		return "", fmt.Errorf("uploading %s: %w", u.Name, err)
 	}
 	return where.FileID, nil
 }
 
-// sayMissing says in the thread that the records are not attached, and why.
-func (b *Bot) sayMissing(ctx context.Context, t *task, why error, id string) error {
+// open reads a file from where it is kept. The reply that it came with may be
+// from a process that is gone.
+func (b *Bot) open(ctx context.Context, t *task, u upload) (io.ReadCloser, error) {
+	if !u.Journal {
+		return b.Engine.OpenEvidence(ctx, t.id+"/"+u.Name)
+	}
+	journal, err := b.journal(t)(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return journal.Open(ctx)
+}
+
+// sayMissing says in the thread that a file is not attached, or, without a
+// name, that none of those that are left is, and why.
+func (b *Bot) sayMissing(ctx context.Context, t *task, name string, why error) error {
+	id := rand.Text()[:8]
+	t.log.Error("attaching a file", "id", id, "file", name, "err", why)
+	what := mrkdwn(name) + " is"
+	if name == "" {
+		what = "The records are"
+		if len(t.state.Uploads) > 1 {
+			var names []string
+			for _, u := range t.state.Uploads {
+				names = append(names, mrkdwn(u.Name))
+			}
+			what = strings.Join(names, " and ") + " are"
+		}
+	}
 	reason := "Slack did not take it"
 	switch {
 	case refused(why, "missing_scope"):
@@ -113,9 +194,9 @@ func (b *Bot) sayMissing(ctx context.Context, t *task, why error, id string) err
 	case refused(why, "file_uploads_disabled", "file_type_not_allowed", "file_uploads_except_images_disabled"):
 		reason = "the workspace does not allow files like it"
 	}
-	text := fmt.Sprintf("⚠️ The records are not attached: %s. What stands above is still right. The log has more under %s.", reason, id)
+	text := fmt.Sprintf("⚠️ %s not attached: %s. What stands above is still right. The log has more under %s.", what, reason, id)
 	if _, err := b.say(ctx, t.Channel, t.Place(), section(text), slack.SlackMetadata{}); passing(err) {
-		return fmt.Errorf("saying that the file is missing: %w", err)
+		return fmt.Errorf("saying that a file is missing: %w", err)
 	}
 	return nil
 }

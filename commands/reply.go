@@ -41,6 +41,9 @@ type File struct {
 	Name string // "auditlog-2026-11-24T100000Z.json"
 	Type string // "json"
 	Size int64  // bytes
+
+	Journal bool // it is the command's journal, as that was at its end
+
 	// Open reads the content from its start. It may be called again.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 }

@@ -84,7 +84,7 @@ func (s *Source) invoke(ctx context.Context, r request, v *auditlog.Verdict) (*a
 func (s *Source) send(ctx context.Context, r request, v *auditlog.Verdict) (*answer, error) {
 	token, err := s.Token(ctx, "")
 	if err != nil {
-		return nil, fmt.Errorf("getting a token: %w", err)
+		return nil, fmt.Errorf("%w: getting a token: %w", auditlog.ErrNoAccess, err)
 	}
 	a, err := s.sendAs(ctx, token, r, v)
 	if !tokenRefused(err) {
@@ -92,7 +92,7 @@ func (s *Source) send(ctx context.Context, r request, v *auditlog.Verdict) (*ans
 	}
 	fresh, tokenErr := s.Token(ctx, token.Access)
 	if tokenErr != nil {
-		return nil, fmt.Errorf("getting a new token, since %v: %w", err, tokenErr)
+		return nil, fmt.Errorf("%w: getting a new token, since %v: %w", auditlog.ErrNoAccess, err, tokenErr)
 	}
 	if fresh.Access == token.Access {
 		return nil, err
@@ -110,11 +110,23 @@ func tokenRefused(err error) bool {
 
 // sendAs sends r once. An error is a [*StatusError], an [*unreachable], an
 // [*unreadable], or that of ctx.
-func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v *auditlog.Verdict) (*answer, error) {
+func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v *auditlog.Verdict) (a *answer, err error) {
 	base, err := s.Tenant.base()
 	if err != nil {
 		return nil, err
 	}
+	if err := s.Tenant.gate.enter(ctx); err != nil {
+		return nil, err
+	}
+	sent := time.Now()
+	defer func() {
+		e, refused := errors.AsType[*StatusError](err)
+		if refused = refused && e.throttled(); refused {
+			s.Tenant.gate.leave(sent, false, e.RetryAfter)
+		} else {
+			s.Tenant.gate.leave(sent, true, 0)
+		}
+	}()
 	call := newGUID()
 	req, err := http.NewRequestWithContext(ctx, r.method, cmp.Or(r.link, base.String()+r.path), bytes.NewReader(r.body))
 	if err != nil {
@@ -127,17 +139,23 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 		return nil, transportError(ctx, base.Host, call, err)
 	}
 	defer resp.Body.Close()
-	body, err := readBody(resp.Body)
+	answered := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNoContent
+	var refusal []byte
+	if answered {
+		a, err = readAnswer(resp.Body, resp.Header, call, r.cmdlet == searchCmdlet)
+	} else {
+		refusal, err = readBody(resp.Body)
+	}
 	if _, broken := errors.AsType[net.Error](err); broken || errors.Is(err, io.ErrUnexpectedEOF) || err != nil && ctx.Err() != nil {
 		return nil, transportError(ctx, base.Host, call, err)
 	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
-		return nil, newStatusError(resp, body, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
+	if !answered {
+		return nil, newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
 	}
 	if err != nil {
 		return nil, &unreadable{call, err}
 	}
-	return newAnswer(body, resp.Header, call)
+	return a, nil
 }
 
 // setHeader sets what Microsoft's module sends, except for its name.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,14 +247,10 @@ func (s *search) next(ctx context.Context) (page, error) {
 // read reads the page in an answer, or the failure that it is. The rows of a
 // failure are kept for [search.giveUp].
 func (s *search) read(a *answer) (page, error) {
-	p := page{warnings: a.warnings}
+	p := page{rows: a.rows, warnings: a.warnings}
 	gaveUp := ""
-	for _, raw := range a.Value {
-		r := newRow(raw)
-		if r.unsure {
-			gaveUp = "ResultIndex -1: the service ran out of time"
-		}
-		p.rows = append(p.rows, r)
+	if slices.ContainsFunc(a.rows, func(r row) bool { return r.unsure }) {
+		gaveUp = "ResultIndex -1: the service ran out of time"
 	}
 	for _, w := range a.warnings {
 		if saysGivenUp(w) {

@@ -71,7 +71,7 @@ var meanings = map[int]meaning{
 	// Consent, and the application.
 	65001:   {"nobody has consented yet to what the application wants to do", "start again and consent, if Microsoft's page asks you to; else " + consent},
 	65004:   {"consent was declined", "start again and consent; or " + consent},
-	65002:   {"Microsoft does not let its own application be used for this service", "whoever runs this bot registers an application of their own and sets client_id:"},
+	65002:   {"Microsoft does not let its own application be used for this service", "whoever runs this bot registers an application of the organisation's own and sets client_id:, for Microsoft Graph graph_client_id:, in its settings"},
 	90094:   {"an administrator has to consent to what the application wants to do", consent},
 	650056:  {"the application is set up wrongly: it asks for nothing, or nobody has consented", "whoever runs this bot checks the application's API permissions (Office 365 Exchange Online, delegated, Exchange.Manage); then " + consent},
 	650057:  {"the application asks for a service that is not among its API permissions", "whoever runs this bot adds it: Office 365 Exchange Online, delegated, Exchange.Manage; then " + consent},

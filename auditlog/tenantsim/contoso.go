@@ -141,11 +141,13 @@ const lag = 30 * time.Minute
 func contosoRecords(now time.Time, seed uint64) *Records {
 	now = now.UTC().Truncate(time.Second)
 	m := newMaker(rand.New(rand.NewPCG(seed, 1)))
+	m.buf = make([]byte, 0, 1200*trafficRecords)
 	m.contextExample()
 	m.traffic(now.Add(-14*24*time.Hour), now.Add(-lag))
 	m.story(now)
-	m.records.sort()
-	return m.records
+	r := &Records{all: m.all, text: m.buf}
+	r.sort()
+	return r
 }
 
 // contextExample is the failed sign-in of 2021-01-01 that the documentation of
@@ -155,7 +157,7 @@ func (m *maker) contextExample() {
 	at := time.Date(2021, time.January, 1, 23, 59, 56, 0, time.UTC)
 	bob := m.actors["bob"]
 	id, app := m.guid(), exchangeID
-	m.begin(record{at: at.UnixMicro(), kind: 15, id: id, operation: "UserLoginFailed", user: bob.upn, object: app, address: "203.0.113.77"})
+	m.begin(at, 15)
 	m.raw("Actor", `[{"ID":"`+bob.id+`","Type":0},{"ID":"`+bob.upn+`","Type":5}]`)
 	m.text("ActorContextId", contosoID)
 	m.text("ActorIpAddress", "203.0.113.77")

@@ -227,7 +227,6 @@ func (f file) workload() string {
 func (m *maker) site(at time.Time, a *actor, from place, operation string, kind int, app string, f file) {
 	m.common(entry{at: at, operation: operation, kind: kind, workload: f.workload(),
 		userKey: "i:0h.f|membership|" + strings.ToLower(a.puid) + "@live.com", user: a.upn, address: from.address, object: f.url()})
-	m.head.site = f.siteID
 	m.raw("AppAccessContext", `{"AADSessionId":"`+from.session+`","CorrelationId":"`+m.guid()+`","UniqueTokenId":"`+m.guid()[:22]+`"}`)
 	m.text("ApplicationId", app)
 	m.text("AuthenticationType", "OAuth")

@@ -145,6 +145,11 @@ func isExchange(resource, base string) bool {
 	return false
 }
 
+// isGraph tells whether a resource is Microsoft Graph.
+func isGraph(resource string) bool {
+	return strings.EqualFold(strings.TrimRight(resource, "/"), graphResource) || strings.EqualFold(resource, graphID)
+}
+
 // resource finds what the scopes are for; those of OpenID Connect are for
 // nothing in particular, which means Graph.
 func (s *Server) resource(scopes []string, base string) (string, *entraError) {
@@ -158,7 +163,7 @@ func (s *Server) resource(scopes []string, base string) (string, *entraError) {
 		if i := strings.LastIndex(scope, "/"); i >= 0 {
 			resource, name = scope[:i], scope[i+1:]
 		}
-		if !isExchange(resource, base) && !strings.EqualFold(resource, graphResource) && !strings.EqualFold(resource, graphID) {
+		if !isExchange(resource, base) && !isGraph(resource) {
 			return "", refuse("invalid_resource", 500011, "The resource principal named %s was not found in the tenant named %s.", resource, s.Tenant.Name)
 		}
 		if found != "" && found != resource {

@@ -41,7 +41,7 @@ func (s *Server) caller(v *visit) (caller, *response) {
 	if !ok {
 		return no(unauthorized("2000001", "there is no bearer token", "missing_token"))
 	}
-	b, err := s.readToken(token, v.base)
+	b, err := readToken(token, s.Tenant.ID, func(aud string) bool { return isExchange(aud, v.base) })
 	switch {
 	case errors.Is(err, errExpired):
 		return no(unauthorized("2000001", err.Error(), "token_expired"))
@@ -117,7 +117,11 @@ func unauthorized(code, reason, category string) response {
 // invokeCommand runs a cmdlet.
 func (s *Server) invokeCommand(v *visit) response {
 	cmdlet, parameters, bad := readCommand(v.body)
-	if reply, ok := s.name(v, cmdlet, func(r *Request) { r.Parameters = parameters }); ok {
+	reply, ok := s.name(v, cmdlet, func(r *Request) { r.Parameters = parameters })
+	if strings.EqualFold(cmdlet, searchCmdlet) && !s.sleep(v.Context(), s.Latency) {
+		panic(http.ErrAbortHandler)
+	}
+	if ok {
 		return reply
 	}
 	if v.PathValue("version") != "beta" || v.Method != http.MethodPost {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,16 +19,18 @@ import (
 // [Throttled], [Unavailable], [Unauthorized], [Forbidden], [GaveUp] and
 // [Silent] keep the request from being served; a session does not move on.
 // With all others it does, and what was in the broken answer does not come
-// again.
+// again. Faults that come now and then, without being asked for, are
+// [Server.Odds].
 type Fault struct {
 	on      string
 	instead func() response
 	page    func(*page)
 	wire    func(*response)
+	fate    string // status of an audit log query of Graph, from now on
 }
 
 // On is the fault for requests with this name, as in [Request]: "token",
-// "devicecode", "EXOModuleFile", "Get-AdminAuditLogConfig".
+// "devicecode", "EXOModuleFile", "Get-AdminAuditLogConfig", "graph-records".
 func (f Fault) On(name string) Fault {
 	f.on = name
 	return f
@@ -46,6 +49,31 @@ func (s *Server) Unspent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.faults)
+}
+
+// Odds are how often a fault hits by itself: tenantsim.Odds{0.05, GaveUp} is
+// one search in twenty.
+type Odds struct {
+	Share float64 // of the requests that the fault is for: from 0 to 1
+	Fault Fault
+}
+
+// draw is the fault that chance gives a request with this name, if any.
+func (s *Server) draw(name string) Fault {
+	drawn := -1.0
+	for _, o := range s.Odds {
+		if !strings.EqualFold(o.Fault.on, name) {
+			continue
+		}
+		if drawn < 0 {
+			drawn = s.chance.Float64()
+		}
+		if drawn < o.Share {
+			return o.Fault
+		}
+		drawn -= o.Share
+	}
+	return Fault{}
 }
 
 const searchCmdlet = "Search-UnifiedAuditLog"
@@ -109,6 +137,23 @@ var Unsorted = onPage(func(p *page) {
 // this one's.
 var Repeated = onPage(func(p *page) { p.rows = slices.Concat(p.before, p.rows) })
 
+// Again mixes n rows that the session gave in answers before, from its first
+// row on, into this one's. ResultCount does not count them.
+func Again(n int) Fault {
+	return onPage(func(p *page) {
+		n := min(n, len(p.given))
+		rows := make([]row, 0, len(p.rows)+n)
+		for i := range n { // each comes before an equal part of the rows
+			at := i * len(p.given) / n
+			rows = append(rows, numbered(p.given[at:at+1], at)...)
+			rows = append(rows, p.rows[i*len(p.rows)/n:(i+1)*len(p.rows)/n]...)
+		}
+		if n > 0 {
+			p.rows = rows
+		}
+	})
+}
+
 // Missing leaves n rows out of the middle of an answer, without a word.
 func Missing(n int) Fault {
 	return onPage(func(p *page) {
@@ -122,7 +167,12 @@ func Missing(n int) Fault {
 var Garbled = onPage(func(p *page) {
 	if len(p.rows) > 0 {
 		p.rows = slices.Clone(p.rows)
-		p.rows[0].data = p.rows[0].data[:len(p.rows[0].data)/2]
+		p.rows[0].garbled = true
+		if whole := p.rows[0].record; whole != nil {
+			half := *whole
+			half.data = half.data[:len(half.data)/2]
+			p.rows[0].record = &half
+		}
 	}
 })
 

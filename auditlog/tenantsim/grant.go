@@ -97,7 +97,10 @@ func (s *Server) mayHave(g grant) *entraError {
 	if code := g.account.Blocked; code != 0 {
 		return blockedError(code)
 	}
-	if len(g.permissions()) == 0 && g.resource != graphResource {
+	if refusal := g.preauthorized(); refusal != nil {
+		return refusal
+	}
+	if !g.consented() {
 		return refuse("invalid_grant", 65001, "The user or administrator has not consented to use the application with ID '%s'.", g.app.ClientID)
 	}
 	return nil
@@ -273,6 +276,8 @@ func (s *Server) asked(v *visit, app App, account Account) (grant, *entraError) 
 		return grant{}, refusal
 	}
 	g := grant{account: account, app: app, scopes: strings.Fields(scope)}
-	g.resource, refusal = s.resource(g.scopes, v.base)
+	if g.resource, refusal = s.resource(g.scopes, v.base); refusal == nil {
+		refusal = g.preauthorized()
+	}
 	return g, refusal
 }

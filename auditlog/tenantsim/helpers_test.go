@@ -159,6 +159,14 @@ func command(t testing.TB, s *tenantsim.Server, body string, change func(*http.R
 	return r
 }
 
+// again is r once more: a token of its own for each of many requests would
+// take long.
+func again(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	r.Body, _ = r.GetBody() // of a string, which cannot fail
+	return r
+}
+
 func invoke(t testing.TB, s *tenantsim.Server, cmdlet string, p any, change func(*http.Request)) answer {
 	t.Helper()
 	return do(t, http.DefaultClient, invocation(t, s, cmdlet, p, change))

@@ -8,18 +8,16 @@ import (
 	"time"
 )
 
-// A maker writes records for [Contoso]: straight into bytes, with the fields
-// that the service filters by noted on the way, since reading 20,000 records
-// back would take longer than all else.
+// A maker writes records for [Contoso] and [Generate]: straight into bytes,
+// with their spans noted on the way.
 type maker struct {
-	records *Records
-	rng     *rand.Rand
-	actors  map[string]*actor
-	people  []*actor // in the order of [staff]
+	rng    *rand.Rand
+	actors map[string]*actor
+	people []*actor // in the order of [staff]
 
-	buf   []byte // the records of a while, one after the other
-	start int    // of the one that is being written
-	head  record
+	buf  []byte // the records, one after the other
+	last span   // of the one that is being written
+	all  []span
 }
 
 // An actor is somebody or something that records are about.
@@ -56,7 +54,7 @@ const (
 )
 
 func newMaker(rng *rand.Rand) *maker {
-	m := &maker{records: &Records{all: make([]record, 0, trafficRecords+1000)}, rng: rng, actors: map[string]*actor{}}
+	m := &maker{rng: rng, actors: map[string]*actor{}}
 	for i, p := range staff {
 		n := strconv.Itoa(i)
 		a := &actor{
@@ -105,23 +103,17 @@ func (m *maker) guid() string {
 // pick is one of several, each as likely.
 func pick[T any](m *maker, all []T) T { return all[m.rng.IntN(len(all))] }
 
-// chunk is how many bytes of records lie together.
-const chunk = 1 << 20
-
 // begin begins a record; its fields follow in their order.
-func (m *maker) begin(head record) {
-	if cap(m.buf)-len(m.buf) < 1<<15 {
-		m.buf = make([]byte, 0, chunk)
-	}
-	m.start, m.head = len(m.buf), head
+func (m *maker) begin(at time.Time, kind int) {
+	m.last = span{at: at.UnixMicro(), offset: int64(len(m.buf)), kind: kind}
 	m.buf = append(m.buf, '{')
 }
 
 // end ends the record.
 func (m *maker) end() {
 	m.buf = append(m.buf, '}')
-	m.head.raw = m.buf[m.start:len(m.buf):len(m.buf)]
-	m.records.all = append(m.records.all, m.head)
+	m.last.length = int32(len(m.buf) - int(m.last.offset))
+	m.all = append(m.all, m.last)
 }
 
 func (m *maker) key(name string) {
@@ -191,10 +183,7 @@ type entry struct {
 // https://learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-schema
 func (m *maker) common(e entry) (id string) {
 	id = m.guid()
-	m.begin(record{
-		at: e.at.UnixMicro(), kind: e.kind, id: id, operation: e.operation,
-		user: e.user, object: e.object, address: address(e.address),
-	})
+	m.begin(e.at, e.kind)
 	m.text("CreationTime", m.clock(e.at))
 	m.text("Id", id)
 	m.text("Operation", e.operation)

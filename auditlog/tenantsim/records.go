@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net/netip"
+	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -20,21 +18,18 @@ import (
 // Records are an audit log. The zero value has none. They do not change once
 // a [Server] has them.
 type Records struct {
-	all []record // oldest first
+	all  []span   // oldest first; those of one moment in the order in which they came
+	text []byte   // where the records are, if they are in memory
+	file *os.File // where they are otherwise
 }
 
-// A record is the AuditData of an entry, and of its fields those that the
-// service filters by.
-type record struct {
-	raw       []byte
-	at        int64 // CreationTime, microseconds since 1970
-	kind      int   // RecordType; 0 if there is none
-	id        string
-	operation string
-	user      string
-	object    string
-	address   string // without port
-	site      string
+// A span is where a record stands, and what most searches need of it: there
+// may be a million of them.
+type span struct {
+	at     int64 // CreationTime, microseconds since 1970
+	offset int64
+	kind   int // RecordType; 0 if there is none
+	length int32
 }
 
 // Len is how many records there are.
@@ -44,104 +39,151 @@ func (r *Records) Len() int { return len(r.all) }
 // must not be changed.
 func (r *Records) All() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for _, record := range r.all {
-			if !yield(record.raw) {
+		for i := range r.all {
+			if !yield(r.raw(int32(i), new([]byte))) {
 				return
 			}
 		}
 	}
 }
 
-// LoadNDJSON reads records: one AuditData object in a line, whose bytes are
-// kept. Empty lines do not count. Each record needs a CreationTime, with a "T"
-// or a blank in the middle; no zone means UTC. The error names the line that
-// cannot be read.
-func LoadNDJSON(r io.Reader) (*Records, error) {
-	records, lines := new(Records), bufio.NewReaderSize(r, 1<<16)
-	for n := 1; ; n++ {
-		line, err := lines.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("reading line %d of the records: %w", n, err)
-		}
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // a byte order mark
-		}
-		if line := bytes.TrimSpace(line); len(line) > 0 {
-			record, err := newRecord(line)
-			if err != nil {
-				return nil, fmt.Errorf("reading line %d of the records: %w", n, err)
+// raw is the AuditData of the record at a position, valid until buf, which a
+// file is read into, is used again.
+func (r *Records) raw(at int32, buf *[]byte) []byte {
+	p := r.all[at]
+	if r.file == nil {
+		return r.text[p.offset : p.offset+int64(p.length) : p.offset+int64(p.length)]
+	}
+	*buf = slices.Grow((*buf)[:0], int(p.length))[:p.length]
+	r.readAt(*buf, p.offset)
+	return *buf
+}
+
+// A Wanted says which records [Records.Find] finds.
+type Wanted struct {
+	From, To   time.Time // From <= CreationTime < To
+	Users      []string  // UserId; the case of letters does not matter. Empty means any
+	Operations []string  // likewise
+}
+
+// Find yields the Id and the AuditData of each record that a search which
+// misses nothing must find, oldest first, however many there are.
+func (r *Records) Find(w Wanted) iter.Seq2[string, []byte] {
+	f := filter{start: w.From.UnixMicro(), end: w.To.UnixMicro(), users: w.Users, operations: w.Operations}
+	return func(yield func(string, []byte) bool) {
+		for _, at := range r.find(f) {
+			raw := r.raw(at, new([]byte))
+			h := readHead(raw, setOf(fieldID))
+			if !yield(string(h.text(fieldID)), raw) {
+				return
 			}
-			records.all = append(records.all, record)
-		}
-		if err != nil {
-			records.sort()
-			return records, nil
 		}
 	}
 }
 
-func (r *Records) sort() {
-	slices.SortFunc(r.all, func(a, b record) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.id, b.id), bytes.Compare(a.raw, b.raw))
-	})
-}
-
-// A loose is a JSON value of whatever type, as text.
-type loose string
-
-func (l *loose) UnmarshalJSON(raw []byte) error {
-	s := string(raw)
-	if quoted := raw[0] == '"'; quoted && bytes.IndexByte(raw, '\\') < 0 {
-		s = s[1 : len(s)-1] // as nearly all are; this is quicker
-	} else if quoted {
-		if err := json.Unmarshal(raw, &s); err != nil {
+// LoadNDJSON reads records into memory: one AuditData object in a line, whose
+// bytes are kept. Empty lines do not count. Each record needs a CreationTime,
+// with a "T" or a blank in the middle; no zone means UTC. The error names the
+// line that cannot be read.
+func LoadNDJSON(r io.Reader) (*Records, error) {
+	records := new(Records)
+	err := records.read(r, func(line []byte, _ int64) error {
+		if err := json.Unmarshal(line, &struct{}{}); err != nil {
 			return err
 		}
+		at := len(records.text)
+		records.text = append(records.text, line...)
+		return records.add(line, int64(at))
+	})
+	if err != nil {
+		return nil, err
 	}
-	if s != "null" {
-		*l = loose(s)
+	return records, nil
+}
+
+// OpenNDJSON is like [LoadNDJSON] for files that are too large for memory: of
+// a record, 32 bytes are kept, and it is read again whenever it is needed. It
+// believes that the lines are JSON; that they have a CreationTime it checks.
+// The file must not change. The caller should call Close when finished.
+func OpenNDJSON(path string) (*Records, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the records: %w", err)
 	}
+	records := &Records{file: file}
+	if err := records.read(file, records.add); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return records, nil
+}
+
+// Close closes the file of [OpenNDJSON]. Others need none.
+func (r *Records) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}
+
+// read gives each line to take, with the place where it begins.
+func (r *Records) read(from io.Reader, take func(line []byte, offset int64) error) error {
+	lines, offset := bufio.NewReaderSize(from, 1<<20), int64(0)
+	for n := 1; ; n++ {
+		line, err := readLine(lines)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading line %d of the records: %w", n, err)
+		}
+		text := line
+		if n == 1 {
+			text = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // a byte order mark
+		}
+		text = bytes.TrimLeft(text, " \t\r\n")
+		start := offset + int64(len(line)-len(text))
+		if text = bytes.TrimRight(text, " \t\r\n"); len(text) > 0 {
+			if err := take(text, start); err != nil {
+				return fmt.Errorf("reading line %d of the records: %w", n, err)
+			}
+		}
+		if err != nil {
+			r.sort()
+			return nil
+		}
+		offset += int64(len(line))
+	}
+}
+
+// readLine is the next line, valid until the one after it.
+func readLine(from *bufio.Reader) ([]byte, error) {
+	line, err := from.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, err
+	}
+	long := bytes.Clone(line)
+	rest, err := from.ReadBytes('\n')
+	return append(long, rest...), err
+}
+
+// add notes a record that stands at offset.
+func (r *Records) add(raw []byte, offset int64) error {
+	if !utf8.Valid(raw) {
+		return errors.New("it is not UTF-8")
+	}
+	h := readHead(raw, setOf(fieldCreationTime, fieldRecordType))
+	at, err := readTime(string(h.text(fieldCreationTime)))
+	if err != nil {
+		return err
+	}
+	r.all = append(r.all, span{at: at.UnixMicro(), offset: offset, kind: h.kind(), length: int32(len(raw))})
 	return nil
 }
 
-func newRecord(raw []byte) (record, error) {
-	if !utf8.Valid(raw) {
-		return record{}, errors.New("it is not UTF-8")
-	}
-	var head struct {
-		ID              loose `json:"Id"`
-		CreationTime    loose
-		RecordType      loose
-		Operation       loose
-		UserID          loose `json:"UserId"`
-		ObjectID        loose `json:"ObjectId"`
-		ClientIP        loose
-		ClientIPAddress loose
-		ActorIPAddress  loose `json:"ActorIpAddress"`
-		ActorIP         loose
-		Site            loose
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return record{}, err
-	}
-	at, err := creationTime(string(head.CreationTime))
-	if err != nil {
-		return record{}, err
-	}
-	return record{
-		raw:       raw,
-		at:        at.UnixMicro(),
-		kind:      recordTypeNumber(string(head.RecordType)),
-		id:        string(head.ID),
-		operation: string(head.Operation),
-		user:      string(head.UserID),
-		object:    string(head.ObjectID),
-		address:   address(string(cmp.Or(head.ClientIP, head.ClientIPAddress, head.ActorIPAddress, head.ActorIP))),
-		site:      string(head.Site),
-	}, nil
+func (r *Records) sort() {
+	slices.SortFunc(r.all, func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.offset, b.offset))
+	})
 }
 
-func creationTime(s string) (time.Time, error) {
+func readTime(s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, errors.New("it has no CreationTime")
 	}
@@ -153,144 +195,28 @@ func creationTime(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("its CreationTime %q cannot be read", s)
 }
 
-func recordTypeNumber(s string) int {
-	if n, err := strconv.Atoi(s); err == nil {
-		return n
-	}
-	for _, t := range recordTypes() {
-		if s != "" && strings.EqualFold(t.name, s) {
-			return t.number
-		}
-	}
-	return 0
+// A record is what answers say of an entry.
+type record struct {
+	data      []byte // AuditData
+	at        int64  // CreationTime, microseconds since 1970
+	kind      int    // RecordType; 0 if there is none
+	id        string
+	operation string
+	user      string
+	object    string
 }
 
-// address is an IP address without the port that some workloads add and
-// without the prefix of an IPv4 address in IPv6; other text stays as it is.
-func address(s string) string {
-	if a, err := netip.ParseAddrPort(s); err == nil {
-		return a.Addr().Unmap().String()
+// record reads the record at a position.
+func (r *Records) record(at int32) *record {
+	raw := r.raw(at, new([]byte))
+	h := readHead(raw, setOf(fieldID, fieldOperation, fieldUser, fieldObject))
+	return &record{
+		data:      raw,
+		at:        r.all[at].at,
+		kind:      r.all[at].kind,
+		id:        string(h.text(fieldID)),
+		operation: string(h.text(fieldOperation)),
+		user:      string(h.text(fieldUser)),
+		object:    string(h.text(fieldObject)),
 	}
-	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return a.Unmap().String()
-	}
-	return s
-}
-
-// A filter says which records are wanted. Lists are alternatives; an empty one
-// does not restrict.
-type filter struct {
-	start, end int64 // start <= CreationTime < end; microseconds since 1970
-	kind       int   // 0 means any
-	impossible bool  // nothing fits
-	operations []string
-	users      []string
-	addresses  []string // see [address]
-	objects    []string // one that ends in "*" stands for all that begin so
-	sites      []string
-	text       string // somewhere in the record; the case of ASCII letters does not matter
-}
-
-// find is the positions of the records that fit, oldest first.
-func (r *Records) find(f filter) []int32 {
-	if f.impossible {
-		return nil
-	}
-	text := newNeedle(f.text)
-	from, _ := slices.BinarySearchFunc(r.all, f.start, func(r record, at int64) int { return cmp.Compare(r.at, at) })
-	var found []int32
-	for i := from; i < len(r.all) && r.all[i].at < f.end; i++ {
-		if f.fits(&r.all[i]) && text.in(r.all[i].raw) {
-			found = append(found, int32(i))
-		}
-	}
-	return found
-}
-
-// fits checks all but time and text.
-func (f *filter) fits(r *record) bool {
-	return (f.kind == 0 || f.kind == r.kind) &&
-		oneOf(f.operations, r.operation) &&
-		oneOf(f.users, r.user) &&
-		oneOf(f.addresses, r.address) &&
-		oneOf(f.sites, r.site) &&
-		(len(f.objects) == 0 || slices.ContainsFunc(f.objects, func(o string) bool { return objectFits(o, r.object) }))
-}
-
-func oneOf(wanted []string, s string) bool {
-	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(w string) bool { return strings.EqualFold(w, s) })
-}
-
-func objectFits(wanted, object string) bool {
-	if prefix, ok := strings.CutSuffix(wanted, "*"); ok {
-		return len(object) >= len(prefix) && strings.EqualFold(object[:len(prefix)], prefix)
-	}
-	return strings.EqualFold(wanted, object)
-}
-
-// A needle is text to look for in much more text, whatever the case of ASCII
-// letters. It is looked for by its rarest byte.
-type needle struct {
-	text  []byte // in lower case
-	rare  int    // where in text the rarest byte is
-	forms []byte // that byte, and in the other case
-}
-
-// frequent is the bytes of audit records, from the most frequent on.
-const frequent = `"e0aiotcs-d:n1r,234blf5m6p879u.gyh v}{/xkwz`
-
-func newNeedle(text string) needle {
-	n := needle{text: bytes.Clone([]byte(text))}
-	for i, c := range n.text {
-		n.text[i] = lower(c)
-	}
-	rank := func(c byte) int { return strings.IndexByte(frequent, c) & 0xff } // none is last
-	for i, c := range n.text {
-		if rank(c) > rank(n.text[n.rare]) {
-			n.rare = i
-		}
-	}
-	if text != "" {
-		n.forms = []byte{n.text[n.rare]}
-		if c := n.forms[0]; 'a' <= c && c <= 'z' {
-			n.forms = append(n.forms, c-'a'+'A')
-		}
-	}
-	return n
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c - 'A' + 'a'
-	}
-	return c
-}
-
-// in tells whether s holds the needle.
-func (n needle) in(s []byte) bool {
-	for _, form := range n.forms {
-		for at := n.rare; at < len(s); at++ {
-			i := bytes.IndexByte(s[at:], form)
-			if i < 0 {
-				break
-			}
-			at += i
-			if n.begins(s[at-n.rare:]) {
-				return true
-			}
-		}
-	}
-	return len(n.text) == 0
-}
-
-func (n needle) begins(s []byte) bool {
-	if len(s) < len(n.text) {
-		return false
-	}
-	for i, c := range n.text {
-		if lower(s[i]) != c {
-			return false
-		}
-	}
-	return true
 }

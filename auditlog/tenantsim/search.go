@@ -3,6 +3,7 @@ package tenantsim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,8 +27,12 @@ const (
 	unsessionedLimit  = 120
 )
 
-// sessionLifetime is for how long a session that nobody asks is kept.
-const sessionLifetime = 30 * time.Minute
+// sessionLifetime is for how long a session that nobody asks is kept, unless
+// there are maxSessions that were asked later.
+const (
+	sessionLifetime = 30 * time.Minute
+	maxSessions     = 256
+)
 
 // The values of SessionCommand.
 const (
@@ -97,12 +103,17 @@ func (a *arguments) recordType() (number int, impossible bool) {
 
 // A session remembers what a search found and how much of it was handed out.
 type session struct {
+	id   string // RunspaceId of its rows
+	log  *Records
+	used time.Time
+
+	mu       sync.Mutex // for all below
+	begun    bool
+	over     bool // it has answered without rows
 	found    []int32
 	served   int
 	commands map[int]bool
-	before   []int32 // the last rows of the answer before
-	id       string  // RunspaceId of its rows
-	used     time.Time
+	before   []row // the last rows of the answer before
 }
 
 func (n *session) limit() int {
@@ -115,15 +126,6 @@ func (n *session) limit() int {
 	return previewLimit
 }
 
-// take hands out the next size rows.
-func (n *session) take(size int) (rows []int32, from int) {
-	from = n.served
-	to := min(from+size, n.limit(), len(n.found))
-	n.served = max(from, to)
-	n.used = time.Now()
-	return n.found[from:n.served], from
-}
-
 // search is Search-UnifiedAuditLog.
 func (s *Server) search(v *visit, c caller, parameters map[string]any) response {
 	if token := v.URL.Query().Get("$skiptoken"); token != "" {
@@ -133,44 +135,102 @@ func (s *Server) search(v *visit, c caller, parameters map[string]any) response 
 	if bad != nil {
 		return bad.response()
 	}
-	s.mu.Lock()
-	n := s.session(c, q)
-	positions, from := n.take(q.size)
-	p := page{formatted: q.formatted, runspace: n.id, count: len(positions), moreFlag: s.MoreFlag, more: n.served < min(len(n.found), n.limit())}
-	p.rows = s.rows(positions, from)
-	p.before = s.rows(n.before, 0)
-	n.before = positions[max(0, len(positions)-10):]
-	s.mu.Unlock()
+	p := s.session(c, q).next(q)
+	p.moreFlag = s.MoreFlag
 	return s.answer(v, c, p)
 }
 
 // session finds the session of a search, or makes it. Without a SessionId or a
 // SessionCommand, nobody finds it again.
 func (s *Server) session(c caller, q query) *session {
-	for key, n := range s.sessions {
-		if time.Since(n.used) > sessionLifetime {
-			delete(s.sessions, key)
-		}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	key := c.name + "\n" + q.session
 	n := s.sessions[key]
-	if n == nil || q.session == "" || q.command < 0 {
-		n = &session{id: newGUID(), commands: map[int]bool{}, used: time.Now()}
-		if s.auditing {
-			n.found = s.Tenant.Records.find(q.filter)
+	if n == nil || q.session == "" || q.command < 0 || time.Since(n.used) > sessionLifetime {
+		n = &session{id: newGUID(), log: s.Tenant.Records, commands: map[int]bool{}}
+		if !s.auditing {
+			n.log = new(Records)
 		}
-		slices.Reverse(n.found) // newest first
-		if q.command == returnLargeSet {
-			mix(n.found, q.session)
-		}
-		if q.command < 0 {
-			n.found = n.found[:min(len(n.found), unsessionedLimit)]
-		} else if q.session != "" {
+		if q.session != "" && q.command >= 0 {
+			forget(s.sessions, maxSessions, func(n *session) time.Time { return n.used.Add(sessionLifetime) })
 			s.sessions[key] = n
 		}
 	}
-	n.commands[q.command] = true
+	n.used = time.Now()
 	return n
+}
+
+// next is the session's next answer. When it has no rows, the session is over.
+func (n *session) next(q query) page {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.begun {
+		n.begin(q)
+	}
+	n.commands[q.command] = true
+	p := page{log: n.log, runspace: n.id, formatted: q.formatted, before: n.before}
+	if n.over {
+		return p
+	}
+	from := n.served
+	n.served = max(from, min(from+q.size, n.limit(), len(n.found)))
+	p.given, p.rows = n.found[:from], numbered(n.found[from:n.served], from)
+	p.count, p.more = len(p.rows), n.served < min(len(n.found), n.limit())
+	n.before = slices.Clone(p.rows[max(0, len(p.rows)-10):])
+	if len(p.rows) == 0 {
+		n.over, n.found = true, nil // which may be many
+	}
+	return p
+}
+
+// begin searches. It looks for no more rows than can be handed out at most:
+// the newest.
+func (n *session) begin(q query) {
+	n.begun = true
+	most := largeSetLimit
+	switch q.command {
+	case -1:
+		most = unsessionedLimit
+	case returnNextPreviewPage:
+		most = mixedLimit // other commands may follow
+	}
+	n.found = n.log.newest(q.filter, most)
+	if q.command == returnLargeSet {
+		mix(n.found, q.session)
+	}
+}
+
+// numbered is rows with these positions, counted from behind from.
+func numbered(positions []int32, from int) []row {
+	rows := make([]row, len(positions))
+	for i, at := range positions {
+		rows[i] = row{position: at, index: from + i + 1}
+	}
+	return rows
+}
+
+// rows is the same, with their records read.
+func (s *Server) rows(positions []int32, from int) []row {
+	rows := numbered(positions, from)
+	for i, at := range positions {
+		rows[i].record = s.Tenant.Records.record(at)
+	}
+	return rows
+}
+
+// forget deletes what was to be kept until before now and, while there are as
+// many as most, what goes first.
+func forget[V any](m map[string]V, most int, until func(V) time.Time) {
+	for key, v := range m {
+		if time.Now().After(until(v)) {
+			delete(m, key)
+		}
+	}
+	for len(m) >= most {
+		first := slices.MinFunc(slices.Collect(maps.Keys(m)), func(a, b string) int { return until(m[a]).Compare(until(m[b])) })
+		delete(m, first)
+	}
 }
 
 // mix brings rows into an order that depends on the name of the session.
@@ -182,15 +242,6 @@ func mix(rows []int32, name string) {
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 }
 
-func (s *Server) rows(positions []int32, from int) []row {
-	rows := make([]row, len(positions))
-	for i, at := range positions {
-		r := &s.Tenant.Records.all[at]
-		rows[i] = row{record: r, data: r.raw, index: from + i + 1}
-	}
-	return rows
-}
-
 // laterPages is the part of an answer that did not fit on its pages so far.
 type laterPages struct {
 	page    page
@@ -199,8 +250,12 @@ type laterPages struct {
 	expires time.Time
 }
 
-// pageLifetime is for how long a link to a further page is valid.
-const pageLifetime = 30 * time.Minute
+// pageLifetime is for how long a link to a further page is valid, unless there
+// are maxPages newer ones.
+const (
+	pageLifetime = 30 * time.Minute
+	maxPages     = 1000
+)
 
 var pageSizeWanted = regexp.MustCompile(`(?i)odata\.maxpagesize\s*=\s*"?(\d+)`)
 
@@ -236,11 +291,7 @@ func (s *Server) answer(v *visit, c caller, p page) response {
 func (s *Server) keep(rest laterPages) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for token, p := range s.pages {
-		if time.Now().After(p.expires) {
-			delete(s.pages, token)
-		}
-	}
+	forget(s.pages, maxPages, func(p *laterPages) time.Time { return p.expires })
 	s.nextPageID++
 	token := fmt.Sprintf("SIM0MB0001.simulated.prod.outlook.com,%s,%d", newGUID(), s.nextPageID)
 	s.pages[token] = &rest

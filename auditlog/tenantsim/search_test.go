@@ -205,7 +205,7 @@ func TestLimitsOfASession(t *testing.T) {
 	} {
 		n := 0
 		for i := 0; ; i++ {
-			got := count(t, searchWith(t, s, params{
+			a := searchWith(t, s, params{
 				"EndDate":        "2026-11-07T00:00:00Z", // so many seconds from noon on are more than half a day
 				"SessionId":      strings.Join(test.commands, "+"),
 				"SessionCommand": test.commands[min(i, len(test.commands)-1)],
@@ -213,11 +213,15 @@ func TestLimitsOfASession(t *testing.T) {
 			}, func(r *http.Request) {
 				wanting(5000)(r)
 				r.Header.Set("Accept-Encoding", "identity") // packing so much takes a while
-			}))
+			})
+			got := count(t, a)
 			if got == 0 {
 				break
 			}
 			n += got
+			if bytes.Contains(a.body, []byte(`"Identity":"id-0050"`)) {
+				t.Errorf("%v: one of the oldest comes, and 50,000 are newer", test.commands)
+			}
 		}
 		if n != test.want {
 			t.Errorf("%v: %d rows, want %d", test.commands, n, test.want)
@@ -434,4 +438,25 @@ func TestTheFraudIsFoundByItsWords(t *testing.T) {
 	if got := rows(t, search(t, s, call)); len(got) < 4 {
 		t.Errorf("%d records of the fraud", len(got))
 	}
+}
+
+func TestOfManySessionsTheFirstAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		search := inBubble(t, numbered(t, 50))
+		index := func(session int) int {
+			time.Sleep(time.Millisecond) // which was the first is told by the clock
+			call := params{"SessionId": strconv.Itoa(session), "SessionCommand": "ReturnNextPreviewPage", "ResultSize": 1}
+			return rows(t, search(call, nil))[0].ResultIndex
+		}
+		const most = 256
+		for i := range most {
+			index(i)
+		}
+		index(0)
+		index(most) // the 257th
+		if first, second := index(0), index(1); first != 3 || second != 1 {
+			t.Errorf("the one that was asked again goes on with %d, want 3; the other with %d, want 1", first, second)
+		}
+	})
 }

@@ -1,17 +1,20 @@
 // Package tenantsim is a Microsoft 365 tenant on loopback: Entra ID (device
-// code, password, client secret, refresh tokens, a page to sign in on) and
-// Exchange Online's admin API with Search-UnifiedAuditLog. It is for demos,
-// and for tests in the style of net/http/httptest:
+// code, password, client secret, refresh tokens, a page to sign in on),
+// Exchange Online's admin API with Search-UnifiedAuditLog, and Microsoft
+// Graph's audit log queries. It is for demos, and for tests in the style of
+// net/http/httptest:
 //
 //	tenant := tenantsim.NewServer(tenantsim.Tenant{}) // contoso, with two weeks of records
 //	defer tenant.Close()
-//	// login_url and exchange_url are both tenant.URL
+//	// login_url, exchange_url and graph_url are all tenant.URL
 //	tenant.Fail(tenantsim.Throttled(time.Second))     // the next search is refused
 //
 // A zero [Tenant] is [Contoso]. Records of your own come from [LoadNDJSON]:
 //
 //	records, err := tenantsim.LoadNDJSON(file)
 //	tenant := tenantsim.NewServer(tenantsim.Tenant{Records: records})
+//
+// A million of them come from [Generate] and [OpenNDJSON].
 //
 // # Signing in
 //
@@ -41,7 +44,9 @@
 //     it.
 //   - devicelogin.go and page/: where people sign in.
 //   - exchange.go, parameters.go, search.go, answer.go: the admin API.
-//   - records.go: the audit log; contoso*.go: the demo tenant's.
+//   - graph.go, graphanswer.go, graphgrant.go: audit log queries of Graph.
+//   - records.go, fields.go, filter.go: the audit log; contoso*.go: the demo
+//     tenant's; generate.go: large ones.
 package tenantsim
 
 import (
@@ -49,6 +54,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -160,6 +166,37 @@ type Server struct {
 	// documented since June 2026 but was not seen in this API yet.
 	MoreFlag bool
 
+	// GraphDelay is how long an audit log query of Microsoft Graph takes. Zero
+	// means that it has succeeded when it is first asked about; the real ones
+	// take minutes.
+	GraphDelay time.Duration
+
+	// GraphLimit is how many records such a query finds at most. Zero means
+	// 1,000,000.
+	GraphLimit int
+
+	// GraphV1Off makes version v1.0 of that API unknown, as it has been at
+	// times, so that only beta is left.
+	GraphV1Off bool
+
+	// Plain leaves bodies as they are. The real service packs them for who
+	// accepts that, and so does this one, but packing takes several times as
+	// long as all else: it would be most of what a benchmark on loopback
+	// measures.
+	Plain bool
+
+	// Latency is how long each answer of Search-UnifiedAuditLog takes, however
+	// many are asked for at once. What it answers is found out after that: the
+	// session of somebody who does not wait does not move on. Zero means no
+	// longer than it must.
+	Latency time.Duration
+
+	// Odds are faults that come by themselves, when none is queued; a request
+	// draws one of them at most, so their shares of one kind of requests are 1
+	// together at most. What the n-th request draws depends on Seed alone.
+	Odds []Odds
+	Seed uint64
+
 	prepared sync.Once
 	routes   http.Handler
 	server   *http.Server
@@ -174,7 +211,9 @@ type Server struct {
 	sessions   map[string]*session
 	pages      map[string]*laterPages
 	faults     []Fault
+	chance     *rand.Rand // for Odds
 	requests   []*Request
+	queries    []*graphQuery
 	refreshed  int
 	nextPageID int
 }
@@ -245,6 +284,7 @@ func (s *Server) prepare() {
 		s.refresh = map[string]refreshToken{}
 		s.sessions = map[string]*session{}
 		s.pages = map[string]*laterPages{}
+		s.chance = rand.New(rand.NewPCG(s.Seed, 2))
 		s.closed = make(chan struct{})
 		s.routes = s.mux()
 	})
@@ -261,6 +301,9 @@ func (s *Server) mux() http.Handler {
 	handle("/{tenant}/oauth2/v2.0/token", s.token)
 	handle("/adminapi/{version}/{tenant}/InvokeCommand", s.invokeCommand)
 	handle("GET /adminapi/{version}/{tenant}/EXOModuleFile", s.moduleFile)
+	handle("/{version}/security/auditLog/queries", s.graphQueries)
+	handle("/{version}/security/auditLog/queries/{id}", s.graphQuery)
+	handle("GET /{version}/security/auditLog/queries/{id}/records", s.graphRecords)
 	mux.Handle("/devicelogin", s.signInPage())
 	mux.Handle("/devicelogin/{action}", s.signInPage())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -345,6 +388,9 @@ func (s *Server) SetAuditing(on bool) {
 // sleep waits for d and tells whether it has passed: not if whoever asked has
 // gone, or the server was closed.
 func (s *Server) sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -93,7 +93,7 @@ func (g grant) has(scope string) bool {
 func (g grant) permissions() []string {
 	var all []string
 	for _, name := range g.app.Consent {
-		if strings.HasPrefix(name, "Exchange.") == (g.resource != graphResource) {
+		if strings.HasPrefix(name, "Exchange.") == !isGraph(g.resource) {
 			all = append(all, name)
 		}
 	}
@@ -200,8 +200,9 @@ var (
 	errTenant   = errors.New("the token is of another tenant")
 )
 
-// readToken checks an access token for Exchange Online.
-func (s *Server) readToken(token, base string) (bearer, error) {
+// readToken checks an access token of a tenant for the resource that meant
+// tells.
+func readToken(token, tenant string, meant func(audience string) bool) (bearer, error) {
 	var claims struct {
 		jwt.RegisteredClaims
 		AppID string   `json:"appid"`
@@ -217,9 +218,9 @@ func (s *Server) readToken(token, base string) (bearer, error) {
 		return bearer{}, errExpired
 	case err != nil:
 		return bearer{}, fmt.Errorf("reading the token: %w", err)
-	case !slices.ContainsFunc(claims.Audience, func(aud string) bool { return isExchange(aud, base) }):
+	case !slices.ContainsFunc(claims.Audience, meant):
 		return bearer{}, errAudience
-	case !strings.EqualFold(claims.TID, s.Tenant.ID):
+	case !strings.EqualFold(claims.TID, tenant):
 		return bearer{}, errTenant
 	}
 	return bearer{claims.UPN, claims.AppID, strings.Fields(claims.SCP), claims.Roles}, nil

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -58,8 +59,10 @@ func (s *Server) Requests() []Request {
 // Asked counts the requests with this Name so far; those that are forgotten
 // are not counted.
 func (s *Server) Asked(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := 0
-	for _, r := range s.Requests() {
+	for _, r := range s.requests {
 		if r.Name == name {
 			n++
 		}
@@ -93,6 +96,7 @@ type response struct {
 	cut   bool          // the connection breaks in the middle of the body
 	pad   int           // blanks that are sent after the body
 	plain bool          // the body goes as it is, whatever the client accepts
+	lent  *[]byte       // the body, if it is one of [bodies]
 }
 
 func (r *response) set(name, value string) {
@@ -136,12 +140,12 @@ func (s *Server) name(v *visit, name string, note func(*Request)) (response, boo
 	if note != nil {
 		note(v.entry)
 	}
-	i := slices.IndexFunc(s.faults, func(f Fault) bool { return strings.EqualFold(f.on, name) })
-	if i < 0 {
-		return response{}, false
+	if i := slices.IndexFunc(s.faults, func(f Fault) bool { return strings.EqualFold(f.on, name) }); i >= 0 {
+		v.fault = s.faults[i]
+		s.faults = slices.Delete(s.faults, i, i+1)
+	} else {
+		v.fault = s.draw(name)
 	}
-	v.fault = s.faults[i]
-	s.faults = slices.Delete(s.faults, i, i+1)
 	if v.fault.instead == nil {
 		return response{}, false
 	}
@@ -152,10 +156,8 @@ func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {
 	if reply.delay > 0 && !s.sleep(v.Context(), reply.delay) {
 		panic(http.ErrAbortHandler)
 	}
-	if !reply.plain && len(reply.body) > 1024 && strings.Contains(v.Header.Get("Accept-Encoding"), "gzip") {
-		reply.body = zip(reply.body, reply.pad)
-		reply.pad = 0
-		reply.set("Content-Encoding", "gzip")
+	if !s.Plain && !reply.plain && len(reply.body) > 1024 && strings.Contains(v.Header.Get("Accept-Encoding"), "gzip") {
+		reply.zip()
 	}
 	s.mu.Lock()
 	v.entry.Status = reply.status
@@ -168,6 +170,7 @@ func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {
 		reset(w)
 	}
 	_, _ = w.Write(reply.body) // whoever has gone needs no answer
+	reply.giveBack()
 	blanks := bytes.Repeat([]byte(" "), min(reply.pad, 1<<16))
 	for left := reply.pad; left > 0; left -= len(blanks) {
 		if _, err := w.Write(blanks[:min(left, len(blanks))]); err != nil {
@@ -176,24 +179,46 @@ func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {
 	}
 }
 
-// zip packs a body, with blanks after it. What is packed may have several
-// members (RFC 1952, section 2.2): many blanks are one of them, repeated.
-func zip(body []byte, pad int) []byte {
-	const many = 1 << 20
-	packed := member(body)
-	if n := pad / many; n > 0 {
-		packed = append(packed, bytes.Repeat(member(bytes.Repeat([]byte(" "), many)), n)...)
+// giveBack lets another answer have the bytes of the body.
+func (r *response) giveBack() {
+	if r.lent != nil {
+		bodies.Put(r.lent)
+		r.lent, r.body = nil, nil
 	}
-	if n := pad % many; n > 0 {
-		packed = append(packed, member(bytes.Repeat([]byte(" "), n))...)
-	}
-	return packed
 }
 
-func member(body []byte) []byte {
-	var packed bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // a known level cannot fail, nor can a buffer
-	_, _ = z.Write(body)
+// zip packs the body, with the blanks after it. What is packed may have
+// several members (RFC 1952, section 2.2): many blanks are one of them,
+// repeated.
+func (r *response) zip() {
+	const many = 1 << 20
+	lent := bodies.Get().(*[]byte)
+	packed := appendMember((*lent)[:0], r.body)
+	if n := r.pad / many; n > 0 {
+		packed = append(packed, bytes.Repeat(appendMember(nil, bytes.Repeat([]byte(" "), many)), n)...)
+	}
+	if n := r.pad % many; n > 0 {
+		packed = appendMember(packed, bytes.Repeat([]byte(" "), n))
+	}
+	r.giveBack()
+	*lent = packed
+	r.lent, r.body, r.pad = lent, packed, 0
+	r.set("Content-Encoding", "gzip")
+}
+
+// packers are to be used again: each is most of a megabyte.
+var packers = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a known level cannot fail
+	return z
+}}
+
+// appendMember appends body, packed.
+func appendMember(to, body []byte) []byte {
+	packed := bytes.NewBuffer(to)
+	z := packers.Get().(*gzip.Writer)
+	defer packers.Put(z)
+	z.Reset(packed)
+	_, _ = z.Write(body) // to a buffer, which cannot fail
 	_ = z.Close()
 	return packed.Bytes()
 }

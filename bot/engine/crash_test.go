@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ var roles = map[string]func(ctx context.Context, e *Engine) error{
 	"finisher": finishOne,
 	"worker":   workForever,
 	"writer":   writeForever,
+	"searcher": searchForever,
 	"client":   fileAsClient,
 	"full":     fileOnAFullDisk,
 }
@@ -249,7 +251,7 @@ func writeForever(ctx context.Context, e *Engine) error {
 	w, err := e.CreateEvidence(ctx, "evidence")
 	for err == nil {
 		_, err = w.Write(noise(1, chunkSize))
-		fmt.Println(w.mark.Size)
+		fmt.Println(w.j.size)
 	}
 	return err
 }
@@ -270,6 +272,64 @@ func TestEvidenceCutOffByAKillDoesNotOpen(t *testing.T) {
 	writeEvidence(t, e, "evidence", []byte("whole"))
 	if got := readEvidence(t, e, "evidence"); string(got) != "whole" {
 		t.Errorf("got %d bytes", len(got))
+	}
+}
+
+// searchForever makes a checkpoint of every third line. The state is how many
+// lines there are.
+func searchForever(ctx context.Context, e *Engine) error {
+	j, err := e.OpenJournal(ctx, "journal")
+	if err != nil {
+		return err
+	}
+	n, _ := strconv.Atoi(string(j.State())) // 0 if there is none
+	for ; ; n++ {
+		if n%3 == 0 {
+			if err := j.Checkpoint(ctx, []byte(strconv.Itoa(n))); err != nil {
+				return err
+			}
+			fmt.Println(n)
+		}
+		if _, err := j.Write(journalLine(n)); err != nil {
+			return err
+		}
+	}
+}
+
+// journalLine is a line of 100 kB, so that some fill a chunk and some do not.
+func journalLine(n int) []byte {
+	return fmt.Appendf(nil, "%099999d\n", n)
+}
+
+func TestAJournalSurvivesKillsUpToItsLastCheckpoint(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 4 {
+		c := start(t, "searcher", dir)
+		last := ""
+		for range 7 {
+			last = c.line()
+		}
+		c.kill()
+		for c.lines.Scan() {
+			last = c.lines.Text()
+		}
+		e := openAfterCrash(t, dir)
+		j := openJournal(t, e)
+		atLeast, err := strconv.Atoi(last)
+		n, err2 := strconv.Atoi(string(j.State()))
+		// One more may have been stored before the child could say so.
+		if err != nil || err2 != nil || n != atLeast && n != atLeast+3 {
+			t.Fatalf("the child said %q, and the state is %q", last, j.State())
+		}
+		var want []byte
+		for i := range n {
+			want = append(want, journalLine(i)...)
+		}
+		if got := readJournal(t, j); !bytes.Equal(got, want) || j.Size() != int64(len(want)) {
+			t.Errorf("%d bytes came back, not the %d of %d lines; Size = %d", len(got), len(want), n, j.Size())
+		}
+		shut(t, e)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Package engine keeps what must not be lost: the inbox of what arrived, small
-// values with compare-and-swap, and evidence of any size. It is NATS JetStream
+// values with compare-and-swap, journals and evidence of any size. It is NATS JetStream
 // (https://docs.nats.io/nats-concepts/jetstream), run inside this process on
 // one data folder, and everything in it is sealed under one key.
 //
@@ -14,7 +14,9 @@
 //
 // A [Bucket] holds values up to [MaxValue] by key, each with a revision.
 // Evidence is written through an [EvidenceWriter] and exists from the moment
-// its Close returns nil, whole.
+// its Close returns nil, whole. A [Journal] is there up to its last checkpoint,
+// and after a crash it is written on from there. Both are kept until
+// [Engine.Sweep] finds that nobody used them for long.
 //
 // # The folder
 //
@@ -64,8 +66,8 @@ import (
 // the network.
 var (
 	ErrNotFound   = errors.New("not found")
-	ErrConflict   = errors.New("changed by someone else")             // the revision is not the latest one
-	ErrIncomplete = errors.New("evidence was not written to its end") // still being written, abandoned, or cut off
+	ErrConflict   = errors.New("changed by someone else")             // the revision is not the latest one, or another writer came
+	ErrIncomplete = errors.New("evidence was not written to its end") // still being written, abandoned, cut off, or deleted while it was read
 	ErrTooLong    = errors.New("id or key is longer than 1024 bytes")
 	ErrTooLarge   = errors.New("value is too large")
 	ErrWrongKey   = errors.New("not the key that the data folder was made with")
@@ -102,6 +104,7 @@ const (
 // An Engine is a connection to the data, and in the owner's process the
 // server too. It is safe for concurrent use.
 type Engine struct {
+	dir      string
 	log      *slog.Logger
 	seal     sealer
 	nc       *nats.Conn
@@ -110,6 +113,7 @@ type Engine struct {
 	inbox    jetstream.Stream
 	worker   jetstream.Consumer
 	evidence jetstream.Stream
+	journals jetstream.Stream
 	buckets  map[string]*Bucket
 	host     *host // nil in a client
 
@@ -210,7 +214,7 @@ func join(ctx context.Context, c Config) (*Engine, error) {
 
 // connect makes an Engine of a connection to a server, without its streams.
 func connect(c Config, server nats.InProcessConnProvider) (*Engine, error) {
-	e := &Engine{log: c.Log, seal: newSealer(c.Key, "values"), gone: make(chan struct{})}
+	e := &Engine{dir: c.Dir, log: c.Log, seal: newSealer(c.Key, "values"), gone: make(chan struct{})}
 	var err error
 	e.nc, err = nats.Connect("", nats.InProcessServer(server),
 		nats.Name("auditbot"),

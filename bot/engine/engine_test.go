@@ -64,6 +64,7 @@ func fill(t testing.TB, e *Engine) {
 		t.Fatal(err)
 	}
 	writeEvidence(t, e, "evidence", []byte("some evidence"))
+	write(t, openJournal(t, e), "some results", "a state")
 }
 
 // wantFilled fails the test unless e has what fill put there.
@@ -81,6 +82,7 @@ func wantFilled(t testing.TB, e *Engine) {
 	if got := readEvidence(t, e, "evidence"); string(got) != "some evidence" {
 		t.Errorf("the evidence is %q", got)
 	}
+	wantJournal(t, openJournal(t, e), "some results", "a state")
 }
 
 // files is what is in a folder, by path: the mode, and the bytes of files.
@@ -256,7 +258,7 @@ func TestAnInterruptedFirstStartIsFinished(t *testing.T) {
 			remove(t, filepath.Join(dir, "jetstream", "$G"))
 		},
 		"before the last stream": func(t *testing.T, dir string) {
-			remove(t, stream(t, dir, "KV_auditbot_commands"))
+			remove(t, stream(t, dir, "KV_auditbot_remote"))
 		},
 		"within a stream": func(t *testing.T, dir string) {
 			remove(t, filepath.Join(stream(t, dir, "auditbot_evidence"), "meta.sum"))
@@ -325,25 +327,52 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e := openTest(t, dir)
-	fill(t, e)
+	if _, err := e.Bucket(Tokens).Create(t.Context(), "ada", []byte("a token")); err != nil {
+		t.Fatal(err)
+	}
+	writeEvidence(t, e, "evidence", []byte("some evidence"))
+	config := e.evidence.CachedInfo().Config
+	config.MaxAge = 30 * 24 * time.Hour // as it was before there was Sweep
+	if _, err := e.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
 	shut(t, e)
-	old, err := readReady(dir)
+	ready, err := readReady(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	remove(t, stream(t, dir, "KV_auditbot_waiting"))
-	if err := writeReady(dir, slices.DeleteFunc(old, func(s string) bool { return s == "KV_auditbot_waiting" })); err != nil {
+	added := []string{"auditbot_journals", "KV_auditbot_seen", "KV_auditbot_remote"}
+	for _, part := range added {
+		remove(t, stream(t, dir, part))
+	}
+	if err := writeReady(dir, slices.DeleteFunc(ready, func(s string) bool { return slices.Contains(added, s) })); err != nil {
 		t.Fatal(err)
 	}
+
 	e = openTest(t, dir)
-	wantFilled(t, e)
-	if _, err := e.Bucket(Waiting).Create(t.Context(), "ada", nil); err != nil {
-		t.Error(err)
+	for _, bucket := range []string{Seen, Remote} {
+		if _, err := e.Bucket(bucket).Create(t.Context(), "contoso", nil); err != nil {
+			t.Error(err)
+		}
 	}
+	write(t, openJournal(t, e), "some results", "a state")
+	if v, err := get(e.Bucket(Tokens), t.Context(), "ada"); string(v) != "a token" {
+		t.Errorf("the bucket has %q, %v", v, err)
+	}
+	if got := readEvidence(t, e, "evidence"); string(got) != "some evidence" {
+		t.Errorf("the evidence is %q", got)
+	}
+	if age := e.evidence.CachedInfo().Config.MaxAge; age != 0 {
+		t.Errorf("evidence is deleted after %v", age)
+	}
+	shut(t, e)
 	now, err := readReady(dir)
-	if err != nil || !slices.Contains(now, "KV_auditbot_waiting") {
-		t.Errorf("ready lists %q, %v", now, err)
+	for _, part := range added {
+		if err != nil || !slices.Contains(now, part) {
+			t.Errorf("ready lists %q without %s, %v", now, part, err)
+		}
 	}
+	wantJournal(t, openJournal(t, openTest(t, dir)), "some results", "a state")
 }
 
 func TestNobodyElseCanReadTheFolder(t *testing.T) {
@@ -369,7 +398,7 @@ func TestNothingIsWrittenInPlainText(t *testing.T) {
 	dir := t.TempDir()
 	e := openTest(t, dir)
 	fill(t, e)
-	secrets := []string{"an item", "a token", "some evidence", string(testKey), serverKey(testKey), socketToken(testKey), checked}
+	secrets := []string{"an item", "a token", "some evidence", "some results", "a state", string(testKey), serverKey(testKey), socketToken(testKey), checked}
 	for _, id := range []string{"item", "ada", "evidence"} { // the server's own encryption hides even these
 		tok, _ := token(id)
 		secrets = append(secrets, tok)
@@ -416,7 +445,7 @@ func TestJetStreamSeesNoPlainText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []string{"an item", "a token", "some evidence"} {
+		for _, s := range []string{"an item", "a token", "some evidence", "some results", "a state"} {
 			if bytes.Contains(m.Data, []byte(s)) || strings.Contains(fmt.Sprint(m.Header), s) {
 				t.Errorf("%s says %q", m.Subject, s)
 			}

@@ -178,7 +178,7 @@ func TestDiscardedEvidenceIsGone(t *testing.T) {
 	if _, err := w.Write(noise(5, 2*chunkSize)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.confirm(0); err != nil {
+	if err := w.j.confirm(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	w.Discard()
@@ -288,6 +288,26 @@ func TestAChunkThatWasMovedDoesNotOpen(t *testing.T) {
 	}
 	if n, err := io.Copy(io.Discard, r); n != 0 || err == nil {
 		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
+// An older version wrote a mark like this one, which is what its folders have.
+func TestEvidenceOfAnOlderVersionComesBack(t *testing.T) {
+	t.Parallel()
+	e := openTest(t, t.TempDir())
+	data := noise(11, 2*chunkSize+5)
+	writeEvidence(t, e, "evidence", data)
+	tok, m, err := e.findEvidence(t.Context(), "evidence")
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := "auditbot.evidence." + tok + ".mark"
+	text := fmt.Appendf(nil, `{"complete":true,"writer":%d,"chunks":3,"size":%d}`, m.Writer, len(data))
+	if _, err := e.js.Publish(t.Context(), subject, e.seal.seal("auditbot_evidence", subject, text)); err != nil {
+		t.Fatal(err)
+	}
+	if got := readEvidence(t, e, "evidence"); !bytes.Equal(got, data) {
+		t.Error("other bytes came back")
 	}
 }
 

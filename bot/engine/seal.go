@@ -43,7 +43,12 @@ func newSealer(key []byte, purpose string) sealer {
 }
 
 func (s sealer) seal(stream, subject string, value []byte) []byte {
-	return s.Seal(nil, nil, value, place(stream, subject))
+	return s.sealInto(nil, stream, subject, value)
+}
+
+// sealInto writes over buf, if what is sealed fits there.
+func (s sealer) sealInto(buf []byte, stream, subject string, value []byte) []byte {
+	return s.Seal(buf[:0], nil, value, place(stream, subject))
 }
 
 // open overwrites sealed with what it returns.

@@ -10,14 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// inboxAge is how long an item is known by its id. Whoever sends must
-	// have stopped sending it again by then.
-	inboxAge = 24 * time.Hour
-
-	// evidenceAge is how long results are kept, unless they are deleted.
-	evidenceAge = 30 * 24 * time.Hour
-)
+// inboxAge is how long an item is known by its id. Whoever sends must have
+// stopped sending it again by then.
+const inboxAge = 24 * time.Hour
 
 // The streams and the inbox's consumer. The inbox is not a work queue, which
 // would forget the ids of acknowledged items at a restart: it keeps every item
@@ -38,7 +33,14 @@ var (
 		Description:       "big byte sequences in chunks",
 		Subjects:          []string{evidenceSubject + ">"},
 		Storage:           jetstream.FileStorage,
-		MaxAge:            evidenceAge,
+		MaxMsgsPerSubject: 1,
+		AllowDirect:       true,
+	}
+	journalConfig = jetstream.StreamConfig{
+		Name:              "auditbot_journals",
+		Description:       "how far each journal is",
+		Subjects:          []string{journalSubject + "*"},
+		Storage:           jetstream.FileStorage,
 		MaxMsgsPerSubject: 1,
 		AllowDirect:       true,
 	}
@@ -72,6 +74,7 @@ func parts() []part {
 		{inboxConfig.Name, createStream(inboxConfig), findInbox},
 		{inboxConfig.Name + "/worker", createWorker, findWorker},
 		{evidenceConfig.Name, createStream(evidenceConfig), findEvidence},
+		{journalConfig.Name, createStream(journalConfig), findJournals},
 	}
 	for _, b := range bucketConfigs {
 		all = append(all, part{"KV_" + b.Bucket, createBucket(b), findBucket(b.Bucket)})
@@ -93,6 +96,11 @@ func findInbox(ctx context.Context, e *Engine) (err error) {
 
 func findEvidence(ctx context.Context, e *Engine) (err error) {
 	e.evidence, err = e.js.Stream(ctx, evidenceConfig.Name)
+	return err
+}
+
+func findJournals(ctx context.Context, e *Engine) (err error) {
+	e.journals, err = e.js.Stream(ctx, journalConfig.Name)
 	return err
 }
 
@@ -148,7 +156,7 @@ func (e *Engine) prepare(ctx context.Context, c Config) error {
 	if err := e.attach(ctx); err != nil {
 		return err
 	}
-	if err := e.setAckWait(ctx, c); err != nil {
+	if err := errors.Join(e.setAckWait(ctx, c), e.setEvidenceAge(ctx)); err != nil {
 		return err
 	}
 	if len(created) == len(ready) {
@@ -178,6 +186,20 @@ func (e *Engine) setAckWait(ctx context.Context, c Config) error {
 		return fmt.Errorf("setting AckWait: %w", err)
 	}
 	return findWorker(ctx, e) // what UpdateConsumer returns still has the old one
+}
+
+// setEvidenceAge lets Sweep alone decide how long evidence is kept. In older
+// versions' folders the server deletes it by its age.
+func (e *Engine) setEvidenceAge(ctx context.Context) error {
+	config := e.evidence.CachedInfo().Config
+	if config.MaxAge == 0 {
+		return nil
+	}
+	config.MaxAge = 0
+	if _, err := e.js.UpdateStream(ctx, config); err != nil {
+		return fmt.Errorf("setting the age of evidence: %w", err)
+	}
+	return findEvidence(ctx, e)
 }
 
 // attach finds all parts.

@@ -169,12 +169,27 @@ func (v *inspection) refusal(name string) object {
 
 // blockRules are what a kind of block must be beyond its fields.
 var blockRules = map[string]func(*inspection, string, object){
+	"actions":            actionsRule,
 	"section":            sectionRule,
 	"image":              imageRule,
 	"markdown":           markdownRule,
 	"table":              tableRule,
 	"data_table":         dataTableRule,
 	"data_visualization": chartRule,
+}
+
+func actionsRule(v *inspection, at string, o object) {
+	elements, _ := o["elements"].([]any)
+	ids := map[any]bool{}
+	for i, e := range elements {
+		element, _ := e.(object)
+		if id := element["action_id"]; id != nil {
+			if ids[id] {
+				v.report(fmt.Sprintf("%s/elements/%d/action_id", at, i), "action_id already exists: %v", id)
+			}
+			ids[id] = true
+		}
+	}
 }
 
 func sectionRule(v *inspection, at string, o object) {

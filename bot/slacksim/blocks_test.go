@@ -52,6 +52,7 @@ func TestBlocks(t *testing.T) {
 		{`{"type":"divider","block_id":"` + x(255) + `"}`, ""},
 		{`{"type":"divider","block_id":"` + x(256) + `"}`, "must be less than 256 characters [json-pointer:/blocks/0/block_id]"},
 		{`{"type":"divider","block_id":"b"},{"type":"divider","block_id":"b"}`, "block_id already exists: b"},
+		{`{"type":"actions","elements":` + list(2, `{"type":"button","action_id":"a","text":`+plain("x")+`}`) + `}`, "action_id already exists: a"},
 		{`{"type":"divider","text":"x"}`, "invalid additional property: text [json-pointer:/blocks/0]"},
 		{`{"type":"card"}`, "unsupported type: card [json-pointer:/blocks/0/type]"},
 		{`{}`, "unsupported type:"},

@@ -214,6 +214,12 @@ func TestPressingAButton(t *testing.T) {
 	if e.Type != "interactive" || e.Payload.Type != "block_actions" || len(e.Payload.Actions) != 1 || e.Payload.Actions[0]["value"] != "42" || e.Payload.Actions[0]["block_id"] != "b1" {
 		t.Errorf("%+v", e)
 	}
+	if err := s.Press(ada, incidents, m.text("ts"), "All"); err != nil {
+		t.Errorf("by its label: %v", err)
+	}
+	if e := c.event(); e.Payload.Actions[0]["action_id"] != "all" {
+		t.Errorf("by its label: %+v", e)
+	}
 	for _, err := range []error{
 		s.Press(ada, incidents, m.text("ts"), "none"), s.Press(ada, incidents, "1700000000.000000", "all"), s.Press("U0FRIDA", incidents, m.text("ts"), "all"),
 	} {

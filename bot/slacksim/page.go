@@ -34,6 +34,7 @@ func (s *Server) page() http.Handler {
 	mux.HandleFunc("GET /page/state", s.pageState)
 	mux.HandleFunc("GET /page/events", s.pageEvents)
 	mux.HandleFunc("POST /page/say", s.pageSay)
+	mux.HandleFunc("POST /page/press", s.pagePress)
 	mux.HandleFunc("GET /page/files/{id}", s.pageFile)
 	fromItself := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -161,25 +162,54 @@ func (s *Server) pageEvents(w http.ResponseWriter, r *http.Request) {
 
 // pageSay types {as, channel, thread, text}.
 func (s *Server) pageSay(w http.ResponseWriter, r *http.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		http.Error(w, "a message is application/json", http.StatusUnsupportedMediaType)
+	var said struct{ As, Channel, Thread, Text string }
+	if !readDeed(w, r, &said) || !s.mayAct(w, said.As) {
 		return
 	}
-	var said struct{ As, Channel, Thread, Text string }
-	err := json.NewDecoder(r.Body).Decode(&said)
+	_, err := s.Say(said.As, said.Channel, said.Thread, said.Text)
+	answerDeed(w, err)
+}
+
+// pagePress presses the button {as, channel, ts, button}, which is an action_id.
+func (s *Server) pagePress(w http.ResponseWriter, r *http.Request) {
+	var pressed struct{ As, Channel, TS, Button string }
+	if !readDeed(w, r, &pressed) || !s.mayAct(w, pressed.As) {
+		return
+	}
+	answerDeed(w, s.Press(pressed.As, pressed.Channel, pressed.TS, pressed.Button))
+}
+
+// readDeed reads what somebody does on the page, or answers why that is not
+// possible.
+func readDeed(w http.ResponseWriter, r *http.Request, deed any) bool {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		http.Error(w, "a message is application/json", http.StatusUnsupportedMediaType)
+		return false
+	}
+	err := json.NewDecoder(r.Body).Decode(deed)
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
 		http.Error(w, "the message is too long", http.StatusRequestEntityTooLarge)
-		return
+		return false
 	}
 	if err != nil {
 		http.Error(w, "this is no message: "+err.Error(), http.StatusBadRequest)
-		return
+		return false
 	}
-	if _, ok := s.whoTypes(said.As); !ok || said.As == "" {
+	return true
+}
+
+// mayAct tells whether there is such a person at the page, or answers that
+// there is not.
+func (s *Server) mayAct(w http.ResponseWriter, user string) bool {
+	if _, ok := s.whoTypes(user); !ok || user == "" {
 		http.Error(w, "nobody of that id can type here", http.StatusNotFound)
-		return
+		return false
 	}
-	if _, err := s.Say(said.As, said.Channel, said.Thread, said.Text); err != nil {
+	return true
+}
+
+func answerDeed(w http.ResponseWriter, err error) {
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}

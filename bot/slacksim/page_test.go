@@ -203,6 +203,33 @@ func TestSay(t *testing.T) {
 	}
 }
 
+func TestPressOnThePage(t *testing.T) {
+	s := start(t, nil)
+	c := connect(t, s)
+	m := call(t, s, "chat.postMessage", "channel", incidents, "text", "x", "blocks",
+		`[{"type":"actions","elements":[{"type":"button","action_id":"all","value":"42","text":{"type":"plain_text","text":"All"}}]}]`).must(t)
+	c.event()
+	press := func(as, button string, header ...string) int {
+		body := fmt.Sprintf(`{"as":%q,"channel":"C0INCIDENTS","ts":%q,"button":%q}`, as, m.text("ts"), button)
+		return browse(s, "POST", "/page/press", body, header...).Code
+	}
+	if got := press(ada, "all"); got != http.StatusNoContent {
+		t.Errorf("press: %d", got)
+	}
+	if e := c.event(); e.Type != "interactive" || e.Payload.Actions[0]["value"] != "42" {
+		t.Errorf("%+v", e)
+	}
+	for want, got := range map[int]int{
+		http.StatusForbidden:           press(ada, "all", "Origin", "https://evil.example"),
+		http.StatusUnprocessableEntity: press(ada, "none"),
+		http.StatusNotFound:            press("", "all"),
+	} {
+		if got != want {
+			t.Errorf("press: %d, want %d", got, want)
+		}
+	}
+}
+
 func TestSayRefuses(t *testing.T) {
 	const good = `{"as":"U0ADA","channel":"C0INCIDENTS","text":"hello"}`
 	tests := []struct {

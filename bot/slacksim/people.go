@@ -189,10 +189,10 @@ func (s *Server) openGroupDM(users []string) (c *Channel, isNew bool) {
 	return c, true
 }
 
-// Press is somebody pressing the button with this action_id under a message.
-// The bot gets a block_actions payload, without a response_url. The error says
-// why that is not possible.
-func (s *Server) Press(user, channel, ts, actionID string) error {
+// Press is somebody pressing the button with this action_id, or with this
+// label, under a message. The bot gets a block_actions payload, without a
+// response_url. The error says why that is not possible.
+func (s *Server) Press(user, channel, ts, button string) error {
 	s.prepare()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,9 +204,9 @@ func (s *Server) Press(user, channel, ts, actionID string) error {
 	if p == nil || p.Deleted || p.EphemeralTo != "" && p.EphemeralTo != user {
 		return fmt.Errorf("there is no message %s in %s", ts, channel)
 	}
-	action := findAction(p.Blocks, actionID)
+	action := findAction(p.Blocks, button)
 	if action == nil {
-		return fmt.Errorf("the message %s has no button %q", ts, actionID)
+		return fmt.Errorf("the message %s has no button %q", ts, button)
 	}
 	if !s.app.interactive {
 		return errors.New("this app is not configured to handle interactive responses (interactivity in the manifest)")
@@ -237,8 +237,8 @@ func channelName(c *Channel) string {
 }
 
 // findAction is what a press of a button says of it, or nil if no button in
-// the blocks has this action_id.
-func findAction(blocks json.RawMessage, actionID string) object {
+// the blocks has this action_id or label.
+func findAction(blocks json.RawMessage, button string) object {
 	var list []struct {
 		BlockID   string           `json:"block_id"`
 		Elements  []map[string]any `json:"elements"`
@@ -247,8 +247,9 @@ func findAction(blocks json.RawMessage, actionID string) object {
 	json.Unmarshal(blocks, &list) // what does not fit has no buttons
 	for _, b := range list {
 		for _, e := range append(b.Elements, b.Accessory) {
-			if e["type"] == "button" && e["action_id"] == actionID {
-				return object{"type": "button", "action_id": actionID, "block_id": b.BlockID, "text": e["text"], "value": e["value"]}
+			label, _ := e["text"].(object)
+			if e["type"] == "button" && (e["action_id"] == button || label["text"] == button) {
+				return object{"type": "button", "action_id": e["action_id"], "block_id": b.BlockID, "text": e["text"], "value": e["value"]}
 			}
 		}
 	}

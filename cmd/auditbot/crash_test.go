@@ -28,7 +28,12 @@ type surroundings struct {
 
 func newSurroundings(t *testing.T) *surroundings {
 	t.Helper()
-	s := &surroundings{t: t, dir: t.TempDir(), slack: &slacksim.Server{Workspace: slacksim.Demo()}, tenant: &tenantsim.Server{Interval: time.Second}}
+	return newSurroundingsWith(t, &tenantsim.Server{Interval: time.Second})
+}
+
+func newSurroundingsWith(t *testing.T, tenant *tenantsim.Server) *surroundings {
+	t.Helper()
+	s := &surroundings{t: t, dir: t.TempDir(), slack: &slacksim.Server{Workspace: slacksim.Demo()}, tenant: tenant}
 	s.slack.Workspace.Manifest = []byte(bot.Manifest())
 	for _, start := range []func() error{s.slack.Start, s.tenant.Start} {
 		if err := start(); err != nil {

@@ -5,7 +5,7 @@
 //	{type: "fields", cells: [[block]]}
 //	{type: "beside", children, aside: [block]}    an accessory at the right
 //	{type: "datatable", caption, head, rows, pageSize}
-//	{type: "buttons", buttons: [{label, style, url}]}
+//	{type: "buttons", buttons: [{label, style, url, action}]}
 //	{type: "image", title, alt}
 //	{type: "unknown", json}                        what this page cannot show
 import {parseMarkdown} from './markdown.js';
@@ -85,7 +85,7 @@ function elementNodes(e) {
 }
 
 const image = e => ({type: 'image', title: e.title?.text ?? '', alt: e.alt_text ?? ''});
-const button = e => ({label: e.text.text, style: e.style ?? '', url: safeURL(e.url)});
+const button = e => ({label: e.text.text, style: e.style ?? '', url: safeURL(e.url), action: e.action_id ?? ''});
 
 // plain returns the nodes of text in which nothing but :emoji: means anything.
 function plain(text, pictures = true) {

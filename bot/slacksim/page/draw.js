@@ -42,7 +42,8 @@ export function icon(name) {
 }
 
 // draw makes elements of nodes. names knows what to call people and channels:
-// names.user(id), names.channel(id), names.me.
+// names.user(id), names.channel(id), names.me. names.press(action), if there is
+// one, presses a button and returns why it could not.
 export function draw(nodes, names) {
 	return nodes.map(node => typeof node === 'string' ? document.createTextNode(node) : shapes[node.type](node, names));
 }
@@ -73,7 +74,7 @@ const shapes = {
 	attachment: (node, names) => el('div', {class: 'attachment'}, draw(node.children, names)),
 	fields: (node, names) => el('div', {class: 'fields'}, node.cells.map(c => el('div', {}, draw(c, names)))),
 	beside: (node, names) => el('div', {class: 'beside'}, el('div', {}, draw(node.children, names)), el('div', {}, draw(node.aside, names))),
-	buttons: node => el('div', {class: 'buttons'}, node.buttons.map(drawButton)),
+	buttons: (node, names) => el('div', {class: 'buttons'}, node.buttons.map(b => drawButton(b, names))),
 	image: node => el('p', {class: 'image', title: 'Pictures are not fetched here'}, '🖼 ', [node.title, node.alt].filter(Boolean).join(': ') || 'picture'),
 	unknown: node => el('pre', {class: 'unknown', tabindex: 0, title: 'Not shown in the simulated Slack'}, JSON.stringify(node.json, null, 2)),
 };
@@ -128,10 +129,20 @@ function drawDataTable(node, names) {
 	return el('figure', {class: 'datatable'}, el('figcaption', {}, node.caption), place, el('div', {class: 'pager'}, where, back, on));
 }
 
-function drawButton({label, style, url}) {
+function drawButton({label, style, url, action}, names) {
 	const look = 'button ' + (['primary', 'danger'].includes(style) ? style : '');
 	if (url) {
 		return outside(url, label, {class: look});
 	}
-	return el('button', {type: 'button', class: look, disabled: true, title: 'Buttons do nothing in the simulated Slack'}, label);
+	if (!names.press || !action) {
+		return el('button', {type: 'button', class: look, disabled: true, title: 'This button does nothing in the simulated Slack'}, label);
+	}
+	const problem = el('span', {class: 'soft', role: 'alert'});
+	const press = async () => {
+		pressed.disabled = true;
+		problem.textContent = await names.press(action);
+		pressed.disabled = false;
+	};
+	const pressed = el('button', {type: 'button', class: look, onclick: press}, label);
+	return el('span', {}, pressed, ' ', problem);
 }

@@ -242,10 +242,23 @@ function item(m, {compact, replies, inThread}) {
 	};
 	const thread = {count: replies.length, last: replies.at(-1)?.ts, fresh: countSince(key, replies), open: openThread};
 	const author = person(m.user);
+	const mine = Object.create(names, {press: {value: action => press(m, action)}});
 	return {
 		key, version: JSON.stringify([m, compact, thread.count, thread.last, thread.fresh, author, as]),
-		make: () => drawMessage(m, {author, names, compact, thread, startThread: !inThread && !m.only_you && openThread}),
+		make: () => drawMessage(m, {author, names: mine, compact, thread, startThread: !inThread && !m.only_you && openThread}),
 	};
+}
+
+// press presses a button under a message, and returns why it could not.
+async function press(m, button) {
+	try {
+		const answer = await fetch('/page/press', {
+			method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({as, channel: m.channel, ts: m.ts, button}),
+		});
+		return answer.ok ? '' : await answer.text();
+	} catch (e) {
+		return 'The simulator does not answer: ' + e.message;
+	}
 }
 
 function renderList() {

@@ -1,0 +1,267 @@
+package bot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// Why the context of a command ends before its time.
+var (
+	errStopping  = errors.New("auditbot is stopping: the command goes on at the next start")
+	errCancelled = errors.New("the command was cancelled and took no notice")
+	errBusy      = errors.New("as many long commands run as may: this one is tried again later")
+)
+
+// grace is for how long a command that was cancelled may go on, and longGrace
+// the same for those that write down what they have found.
+const (
+	grace     = 10 * time.Second
+	longGrace = 2 * time.Minute
+)
+
+// tasks are the commands that run in this process.
+type tasks struct {
+	mu      sync.Mutex
+	running map[string]*task
+	long    chan struct{} // has a place for each long command
+}
+
+func (k *tasks) begin(t *task) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.running[t.id] = t
+}
+
+// end is called when the command does not run any more: from then on its
+// worker alone changes its state.
+func (k *tasks) end(t *task) {
+	k.mu.Lock()
+	delete(k.running, t.id)
+	k.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+}
+
+// of are the commands that run and are ok, the oldest first.
+func (k *tasks) of(ok func(*task) bool) []*task {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var found []*task
+	for _, t := range k.running {
+		if ok(t) {
+			found = append(found, t)
+		}
+	}
+	slices.SortFunc(found, func(a, b *task) int { return a.Sent().Compare(b.Sent()) })
+	return found
+}
+
+// enterLong takes a place for a long command, if there is one.
+func (b *Bot) enterLong() (leave func(), ok bool) {
+	select {
+	case b.tasks.long <- struct{}{}:
+		return func() { <-b.tasks.long }, true
+	default:
+		return nil, false
+	}
+}
+
+// bound is ctx until the command in t has to end: when it has run for too
+// long; a while after it was cancelled, if it takes no notice; and, if it goes
+// on after a restart, when the bot stops. A long command that has run for too
+// long is cancelled, so that it answers with what it has.
+func (b *Bot) bound(ctx context.Context, t *task) (context.Context, func()) {
+	most, after := patience, grace
+	var stopping <-chan struct{}
+	var enough, late <-chan time.Time
+	if t.long() {
+		most, after = longPatience+2*longGrace, longGrace
+		stopping, enough = b.life.Done(), time.After(longPatience)
+	}
+	ctx, release := context.WithTimeout(ctx, most)
+	ctx, end := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for cancelled := t.cancelled; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-stopping:
+				end(errStopping)
+			case <-enough:
+				t.cancel()
+			case <-cancelled:
+				cancelled, late = nil, time.After(after)
+			case <-late:
+				end(errCancelled)
+			}
+		}
+	})
+	return ctx, func() { end(nil); watching.Wait(); release() }
+}
+
+// stop makes t end with what it has, and tells whether it still ran. That it
+// was cancelled outlasts a restart.
+func (b *Bot) stop(ctx context.Context, t *task) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return false, nil
+	}
+	if !t.state.Cancelled {
+		t.state.Cancelled = true
+		if err := b.save(ctx, t); err != nil {
+			t.state.Cancelled = false
+			return false, err
+		}
+		t.log.Info("cancelled")
+	}
+	t.cancel()
+	return true, nil
+}
+
+// handle is the short id of a command, which is shown and typed. It is the
+// same before and after a sign-in that the command waited for.
+func (m Message) handle() string {
+	m.Resumed = false
+	sum := sha256.Sum256([]byte(m.ID()))
+	return base32.StdEncoding.EncodeToString(sum[:])[:6]
+}
+
+// mayCancel tells whether somebody may cancel what asker asked for.
+func (b *Bot) mayCancel(user, asker string) bool {
+	return user == asker || slices.Contains(b.Access.Admins, user)
+}
+
+// cancelTyped is the command cancel in by: it stops the commands of by's
+// author, or, with an id, the one that has it.
+func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, error) {
+	meant := func(m Message) bool {
+		return m.User == by.User && id == "" || id != "" && strings.EqualFold(m.handle(), id)
+	}
+	found := b.tasks.of(func(t *task) bool { return t != by && meant(t.Message) })
+	if slices.ContainsFunc(found, func(t *task) bool { return !b.mayCancel(by.User, t.User) }) {
+		return "", &commands.Mistake{Problem: "that command is somebody else's", Hint: "who asked for it can cancel it, and so can the admins of this bot"}
+	}
+	var stopped []*task
+	for _, t := range found {
+		ran, err := b.stop(ctx, t)
+		if err != nil {
+			return "", err
+		}
+		if ran {
+			stopped = append(stopped, t)
+		}
+	}
+	forgotten := b.forgetWaiting(ctx, by.User, meant)
+	if len(stopped)+forgotten == 0 && id != "" {
+		return "", &commands.Mistake{Problem: "no command " + id + " is running", Hint: "its id stands in the message that shows how far it is; " + b.Prefix + "cancel alone stops all of yours"}
+	}
+	return b.whatWasCancelled(stopped, forgotten), nil
+}
+
+// whatWasCancelled says what cancel did.
+func (b *Bot) whatWasCancelled(stopped []*task, forgotten int) string {
+	var said []string
+	var names []string
+	for _, t := range stopped {
+		names = append(names, fmt.Sprintf("%s%s of %s UTC", b.Prefix, t.name, t.Sent().Format("15:04:05")))
+	}
+	switch len(stopped) {
+	case 0:
+	case 1:
+		said = append(said, "1 command is being cancelled: "+names[0]+". What it found so far is answered in its thread.")
+	default:
+		said = append(said, fmt.Sprintf("%d commands are being cancelled: %s. What they found so far is answered in their threads.", len(stopped), strings.Join(names, ", ")))
+	}
+	switch forgotten {
+	case 0:
+	case 1:
+		said = append(said, "1 command that waited for a sign-in is forgotten.")
+	default:
+		said = append(said, fmt.Sprintf("%d commands that waited for a sign-in are forgotten.", forgotten))
+	}
+	if len(said) == 0 {
+		return "None of your commands is running."
+	}
+	return strings.Join(said, "\n")
+}
+
+// forgetWaiting forgets which of somebody's commands wait for a sign-in and
+// are meant, and tells how many.
+func (b *Bot) forgetWaiting(ctx context.Context, user string, meant func(Message) bool) (n int) {
+	for _, instance := range b.Instances(user) {
+		key := instance.Name + "/" + user
+		for _, m := range b.waiting(ctx, key) {
+			if meant(m) {
+				b.forget(ctx, key, m)
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// cancelPressed stops the command whose Cancel button was pressed. That it
+// works shows in the message that has the button; all else is said to whoever
+// pressed it, and to nobody else.
+func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
+	asker, ran, err := b.cancelByID(ctx, by.Cancels, by.User)
+	switch {
+	case err != nil:
+		return err
+	case asker != "" && !b.mayCancel(by.User, asker):
+		return b.refuse(ctx, by, &refusal{reason: "the command is somebody else's", tell: "Only <@" + asker + ">, who asked for this, and the admins of this bot can cancel it."})
+	case !ran:
+		return b.refuse(ctx, by, &refusal{reason: "the command does not run", tell: "There is nothing to cancel any more: this command is over."})
+	}
+	return nil
+}
+
+// cancelByID stops a command if user may do that. It may be one that was
+// interrupted by a restart and does not run again yet: it ends when it does.
+func (b *Bot) cancelByID(ctx context.Context, id, user string) (asker string, ran bool, err error) {
+	if running := b.tasks.of(func(t *task) bool { return t.id == id }); len(running) == 1 {
+		t := running[0]
+		if !b.mayCancel(user, t.User) {
+			return t.User, false, nil
+		}
+		ran, err := b.stop(ctx, t)
+		return t.User, ran, err
+	}
+	bucket := b.Engine.Bucket(engine.Commands)
+	value, revision, err := bucket.Get(ctx, id)
+	if errors.Is(err, engine.ErrNotFound) {
+		return "", false, nil
+	}
+	var s state
+	if err == nil {
+		err = json.Unmarshal(value, &s)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("reading how far a command is: %w", err)
+	}
+	if s.Step != running || s.Waits != "" || !b.mayCancel(user, s.User) {
+		return s.User, false, nil
+	}
+	s.Cancelled = true
+	if value, err = json.Marshal(s); err == nil {
+		_, err = bucket.Update(ctx, id, value, revision)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("cancelling a command: %w", err)
+	}
+	return s.User, true, nil
+}

@@ -1,0 +1,236 @@
+package bot
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+const isRunning = "is running, since"
+
+func TestWhoAskedCancelsWithTheButton(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	asked := s.say("U0ADA", search)
+	progress := s.reply(asked, isRunning)
+	s.press("U0GRACE", progress, "Cancel")
+	told := s.reply(asked, "can cancel it")
+	if told.EphemeralTo != "U0GRACE" || !strings.Contains(told.Text, "<@U0ADA>") {
+		t.Errorf("somebody else is told %+v", told)
+	}
+	if strings.Contains(s.thread(asked), "partial result") {
+		t.Fatal("somebody else has cancelled it")
+	}
+	s.press("U0ADA", progress, "Cancel")
+	s.reply(asked, "partial result")
+	settled := s.reply(asked, "was cancelled after")
+	if settled.TS != progress.TS || strings.Contains(string(settled.Blocks), "button") {
+		t.Errorf("the progress became %s", settled.Blocks)
+	}
+	if err := s.slack.Press("U0ADA", incidents, progress.TS, "Cancel"); err == nil {
+		t.Error("the button can still be pressed")
+	}
+}
+
+func TestAnAdminCancelsWithTheButton(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	asked := s.say("U0ADA", search)
+	s.press("U0LEA", s.reply(asked, isRunning), "Cancel")
+	s.reply(asked, "partial result")
+}
+
+func TestAStrangerPressesNoButton(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	asked := s.say("U0ADA", search)
+	progress := s.reply(asked, isRunning)
+	s.press("U0MALLORY", progress, "Cancel")
+	if told := s.reply(asked, "not on the list"); told.EphemeralTo != "U0MALLORY" {
+		t.Errorf("told: %+v", told)
+	}
+	s.press("U0GUS", progress, "Cancel") // a guest is told nothing
+	s.until(func() bool { return s.slack.Unacknowledged() == 0 })
+	s.reply(s.say("U0ADA", "!help"), "What you can ask")
+	if got := s.thread(asked); strings.Contains(got, "partial") || strings.Count(got, "\n") > 9 {
+		t.Errorf("the thread has\n%s", got)
+	}
+}
+
+func TestCancelStopsAllOfOnesOwnAndNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	first, second, other := s.say("U0ADA", search), s.say("U0ADA", search), s.say("U0GRACE", search)
+	s.reply(first, isRunning)
+	s.reply(second, isRunning)
+	s.reply(other, isRunning)
+	s.reply(s.say("U0ADA", "!cancel"), "2 commands are being cancelled")
+	s.reply(first, "partial result")
+	s.reply(second, "partial result")
+	s.reply(s.say("U0ADA", "!cancel"), "None of your commands is running")
+	if strings.Contains(s.thread(other), "partial") {
+		t.Error("somebody else's was cancelled")
+	}
+}
+
+func TestCancelByID(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	first, second := s.say("U0ADA", search), s.say("U0ADA", search)
+	s.reply(second, isRunning)
+	id := regexp.MustCompile(`!cancel ([A-Z2-7]{6})`).FindStringSubmatch(s.reply(first, isRunning).Text)[1]
+	s.reply(s.say("U0GRACE", "!cancel "+id), "somebody else's")
+	s.reply(s.say("U0ADA", "!cancel ZZZZZZ"), "No command ZZZZZZ is running")
+	s.reply(s.say("U0ADA", "!cancel "+strings.ToLower(id)), "1 command is being cancelled")
+	s.reply(first, "partial result")
+	if strings.Contains(s.thread(second), "partial") {
+		t.Error("the other one was cancelled too")
+	}
+	s.reply(s.say("U0LEA", "!cancel "+second.TS), "No command") // it is no id
+}
+
+func TestCancelForgetsWhatWaitsForASignIn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	m := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: "1700000000.000100", Text: search, Resumed: true}
+	waiting := s.engine.Bucket(engine.Waiting)
+	key := "contoso/U0ADA/" + strings.TrimSuffix(m.ID(), ".resumed")
+	if _, err := waiting.Put(t.Context(), key, []byte(`{"team":"T0CONTOSO","channel":"C0INCIDENTS","user":"U0ADA","ts":"1700000000.000100","resumed":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	s.reply(s.say("U0ADA", "!cancel"), "1 command that waited for a sign-in is forgotten")
+	if _, _, err := waiting.Get(t.Context(), key); !errors.Is(err, engine.ErrNotFound) {
+		t.Errorf("it waits on: %v", err)
+	}
+}
+
+// What nobody could cancel, or ask about, while many searches run.
+func TestManyLongCommandsHoldUpNoQuickOne(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	for range workers + 2 {
+		s.say("U0ADA", search)
+	}
+	s.until(func() bool { return s.performed.Load() == longWorkers })
+	s.reply(s.say("U0GRACE", "!help"), "What you can ask")
+	s.reply(s.say("U0ADA", "!cancel"), "24 commands are being cancelled")
+	s.until(func() bool { return s.performed.Load() == workers+2 }) // the others had to wait
+}
+
+func TestAShutdownInterruptsASearchWithoutAWord(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	asked := s.say("U0ADA", search)
+	s.reply(asked, isRunning)
+	began := time.Now()
+	s.stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the bot needed %v to stop", took)
+	}
+	if got := s.thread(asked); strings.Count(got, "U0AUDITBOT:") != 1 {
+		t.Errorf("the thread has\n%s", got)
+	}
+	s.perform = func(context.Context, commands.Env, string) (commands.Reply, error) {
+		return commands.Reply{Title: "all of it"}, nil
+	}
+	s.start()
+	s.reply(asked, "all of it")
+	s.reply(asked, "was answered after")
+	if got := s.thread(asked); strings.Count(got, "U0AUDITBOT:") != 2 {
+		t.Errorf("the thread has\n%s", got)
+	}
+}
+
+func TestWhatWasCancelledStaysSoAfterARestart(t *testing.T) {
+	t.Parallel()
+	seen := make(chan struct{}, 1)
+	s := newStage(t, func(ctx context.Context, env commands.Env, _ string) (commands.Reply, error) {
+		<-env.Cancelled
+		seen <- struct{}{}
+		<-ctx.Done() // it needs longer than the bot lives
+		return commands.Reply{}, context.Cause(ctx)
+	})
+	asked := s.say("U0ADA", search)
+	s.press("U0ADA", s.reply(asked, isRunning), "Cancel")
+	<-seen
+	s.stop()
+	s.perform = untilCancelled
+	s.start()
+	s.reply(asked, "partial result")
+}
+
+// A bot that is not there when the button is pressed is told when it is.
+func TestWhatIsCancelledBetweenTwoRuns(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	asked := s.say("U0ADA", search)
+	s.reply(asked, isRunning)
+	s.stop()
+	id := "T0CONTOSO." + incidents + "." + asked.TS
+	s.bot.tasks = tasks{}
+	if asker, ran, err := s.bot.cancelByID(t.Context(), id, "U0GRACE"); asker != "U0ADA" || ran || err != nil {
+		t.Errorf("somebody else cancels it: %q, %v, %v", asker, ran, err)
+	}
+	if asker, ran, err := s.bot.cancelByID(t.Context(), id, "U0ADA"); asker != "U0ADA" || !ran || err != nil {
+		t.Errorf("%q, %v, %v", asker, ran, err)
+	}
+	s.start()
+	s.reply(asked, "partial result")
+}
+
+func TestHowLongACommandMayRun(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		command         string
+		cancelled, stop bool
+		after           time.Duration
+		why             error
+	}{
+		{"a quick one", "help", false, false, patience, context.DeadlineExceeded},
+		{"a quick one, cancelled", "help", true, false, grace, errCancelled},
+		{"a quick one when the bot stops", "help", false, true, patience, context.DeadlineExceeded},
+		{"a long one", "o365-auditlog-search", false, false, longPatience + longGrace, errCancelled},
+		{"a long one, cancelled", "o365-auditlog-search", true, false, longGrace, errCancelled},
+		{"a long one when the bot stops", "o365-auditlog-search", false, true, 0, errStopping},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			life, end := context.WithCancel(t.Context())
+			b := &Bot{Log: slog.New(slog.DiscardHandler), life: life}
+			task := b.newTask(engine.Item{ID: "x"})
+			task.name = c.command
+			began := time.Now()
+			ctx, release := b.bound(t.Context(), task)
+			defer release()
+			if c.cancelled {
+				task.cancel()
+			}
+			if c.stop {
+				end()
+			}
+			<-ctx.Done()
+			if got := context.Cause(ctx); time.Since(began) != c.after || !errors.Is(got, c.why) {
+				t.Errorf("%s ended after %v with %v, want %v and %v", c.name, time.Since(began), got, c.after, c.why)
+			}
+			if c.name == "a long one" && !task.isCancelled() {
+				t.Error("it was not told to answer with what it has")
+			}
+			end()
+		})
+	}
+}
+
+func TestLongCommandsAreCommands(t *testing.T) {
+	for _, name := range long {
+		if !commands.Known(name) {
+			t.Errorf("there is no command %q", name)
+		}
+	}
+}

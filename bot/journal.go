@@ -1,0 +1,21 @@
+package bot
+
+import (
+	"context"
+
+	"auditbot/commands"
+)
+
+// journal opens the journal of the command in t. It is the same before and
+// after a sign-in that the command waited for.
+func (b *Bot) journal(t *task) func(context.Context) (*commands.Journal, error) {
+	m := t.Message
+	m.Resumed = false
+	return func(ctx context.Context) (*commands.Journal, error) {
+		j, err := b.Engine.OpenJournal(ctx, m.ID())
+		if err != nil {
+			return nil, err
+		}
+		return &commands.Journal{State: j.State(), Write: j, Checkpoint: j.Checkpoint, Open: j.Open, Size: j.Size}, nil
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package commands
+
+// slower is how much longer everything takes under the race detector.
+const slower = 10
