@@ -326,7 +326,7 @@ func (r *Results) completeSecond(got []Record, t time.Time, v *Verdict) []Record
 		v.Doubt(atRandom)
 		return got
 	}
-	known := seenBefore{}
+	known := newSeenBefore()
 	for _, record := range rest.records {
 		known.duplicate(record)
 	}
@@ -335,7 +335,7 @@ func (r *Results) completeSecond(got []Record, t time.Time, v *Verdict) []Record
 			v.Doubt(atRandom) // the service knew this record a moment ago
 		}
 	}
-	seen := seenBefore{}
+	seen := newSeenBefore()
 	all := append(got, rest.records...)
 	all = slices.DeleteFunc(all, func(r Record) bool { return seen.duplicate(r) })
 	slices.SortStableFunc(all, newestFirst)
@@ -356,7 +356,7 @@ type finding struct {
 // there are records, an error becomes a loss.
 func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
 	q.Newest = limit - 1
-	seen, outside := seenBefore{}, 0
+	seen, outside := newSeenBefore(), 0
 	f := finding{ended: true}
 	for record, err := range r.source.Search(r.ctx, q, v) {
 		if err != nil && len(f.records) == 0 {
@@ -396,17 +396,24 @@ func newestFirst(a, b Record) int {
 	return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID), slices.Compare(a.Raw, b.Raw))
 }
 
-// seenBefore knows records by Id and by a hash of their bytes.
-type seenBefore map[string][][32]byte
+// seenBefore knows records by a hash of their bytes, which their Id is among,
+// and how many there are of each Id.
+type seenBefore struct {
+	sums map[[32]byte]bool
+	ids  map[string]int
+}
+
+func newSeenBefore() seenBefore { return seenBefore{map[[32]byte]bool{}, map[string]int{}} }
 
 // duplicate tells whether a record with the Id and bytes of r was seen, and
 // remembers r.
 func (s seenBefore) duplicate(r Record) bool {
-	sum := r.sum()
-	if slices.Contains(s[r.ID], sum) {
+	sum := r.Sum()
+	if s.sums[sum] {
 		return true
 	}
-	s[r.ID] = append(s[r.ID], sum)
+	s.sums[sum] = true
+	s.ids[r.ID]++
 	return false
 }
 
@@ -414,9 +421,9 @@ func (s seenBefore) duplicate(r Record) bool {
 // Records without an Id cannot be in conflict.
 func (s seenBefore) conflicts() int {
 	n := 0
-	for id, sums := range s {
-		if id != "" && len(sums) > 1 {
-			n += len(sums)
+	for id, times := range s.ids {
+		if id != "" && times > 1 {
+			n += times
 		}
 	}
 	return n

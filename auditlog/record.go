@@ -82,8 +82,6 @@ func (r Record) Sum() [sha256.Size]byte {
 	return r.hash
 }
 
-func (r Record) sum() [sha256.Size]byte { return r.Sum() }
-
 // Text is the value of the top-level field with this name: a string without
 // its quotes, anything else as the JSON that Microsoft sent, "" if there is no
 // such field or it is null.

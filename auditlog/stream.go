@@ -64,7 +64,7 @@ func (p *pour) window(w window, v *Verdict) (more bool, err error) {
 			}
 			break
 		}
-		sum := record.sum()
+		sum := record.Sum()
 		if p.seen[sum] {
 			own.Duplicates++
 			continue
@@ -81,9 +81,45 @@ func (p *pour) window(w window, v *Verdict) (more bool, err error) {
 			return false, nil
 		}
 	}
+	if p.query.Verify && p.ctx.Err() == nil {
+		p.verify(q, v, &own)
+	}
+	if !own.Started.IsZero() && own.Started.Before(v.Started) {
+		v.Started = own.Started // of a query from before an interruption, which has no later records
+	}
 	v.count(&own)
 	v.merge(&own, w)
 	return p.empty(), nil
+}
+
+// verify reads everything again. A record that comes only now is handed on; if
+// either pass has records that the other lacks, there may be more that both
+// lack.
+func (p *pour) verify(q Query, v, own *Verdict) {
+	again := Verdict{}
+	second := map[[32]byte]bool{}
+	for record, err := range p.source.Search(p.ctx, q, &again) {
+		if err != nil {
+			own.Doubt("the second pass broke off: " + problem(err))
+			break
+		}
+		sum := record.Sum()
+		if second[sum] = true; !p.seen[sum] {
+			own.Differ++
+			if !p.take(record, v) {
+				break
+			}
+		}
+	}
+	for sum := range p.seen {
+		if !second[sum] {
+			own.Differ++
+		}
+	}
+	if own.Differ > 0 {
+		own.Lose("two passes over the same window differ, so that there may be more that neither found")
+	}
+	own.count(&again)
 }
 
 // failed is the error of a window that ends the search, or nil if it is a loss.

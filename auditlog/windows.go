@@ -240,7 +240,7 @@ func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) bool {
 	for i, r := range c.records {
 		c.records[i] = Record{} // so that it can go once it was handed on
 		if r.Time.Before(j.Start.Add(time.Second)) {
-			next[r.sum()] = true
+			next[r.Sum()] = true
 		}
 		if w.elsewhere(r, j.window, v) {
 			v.Duplicates++
@@ -259,7 +259,7 @@ func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) bool {
 // service may count the end of a range in, or date a record differently from
 // what the record says.
 func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
-	if len(w.strays) > 0 && w.strays[r.sum()] {
+	if len(w.strays) > 0 && w.strays[r.Sum()] {
 		return true
 	}
 	whole := window{w.query.Start, w.query.End}
@@ -272,10 +272,10 @@ func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
 	}
 	if r.Time.Before(own.Start) {
 		v.Strays++
-		w.strays[r.sum()] = true // its own window is still to come, and will bring it again
+		w.strays[r.Sum()] = true // its own window is still to come, and will bring it again
 		return false
 	}
-	if w.edge[r.sum()] {
+	if w.edge[r.Sum()] {
 		return true
 	}
 	v.Strays++
@@ -322,12 +322,12 @@ func (c *catch) compare(again *catch, w window) {
 	first, second := sums(c.records), sums(again.records)
 	only := 0
 	for _, r := range c.records {
-		if !second[r.sum()] {
+		if !second[r.Sum()] {
 			only++
 		}
 	}
 	for _, r := range again.records {
-		if !first[r.sum()] {
+		if !first[r.Sum()] {
 			only++
 			c.records = append(c.records, r)
 		}
@@ -344,14 +344,14 @@ func (c *catch) compare(again *catch, w window) {
 func sums(records []Record) map[[32]byte]bool {
 	all := make(map[[32]byte]bool, len(records))
 	for _, r := range records {
-		all[r.sum()] = true
+		all[r.Sum()] = true
 	}
 	return all
 }
 
 // pass reads one window once: one search, or one for each record type.
 func (r *Results) pass(ctx context.Context, w window) *catch {
-	c, seen := &catch{}, seenBefore{}
+	c, seen := &catch{}, newSeenBefore()
 	q := r.query
 	q.Start, q.End, q.Newest = w.Start, w.End, 0
 	for _, types := range r.searches() {

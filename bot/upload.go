@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/slack-go/slack"
 
@@ -100,9 +99,15 @@ func (b *Bot) upload(ctx context.Context, t *task) error {
 	return nil
 }
 
+// ofOneFile tells whether Slack refused a file for what it is, which it may not
+// do with the next one.
+func ofOneFile(err error) bool {
+	return refused(err, "file_type_not_allowed", "file_upload_size_restricted", "file_uploads_except_images_disabled")
+}
+
 // sendAll sends the bytes of all files that are not there yet. One that Slack
-// refuses is left out, and the thread says so, unless it is the only one. A
-// shutdown does not wait for it.
+// refuses for what it is is left out, and the thread says so, unless it is the
+// only one. A shutdown does not wait for it.
 func (b *Bot) sendAll(ctx context.Context, t *task) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -116,7 +121,7 @@ func (b *Bot) sendAll(ctx context.Context, t *task) error {
 		switch {
 		case err != nil && errors.Is(context.Cause(ctx), errStopping):
 			return errStopping
-		case err != nil && (passing(err) || len(t.state.Uploads) == 1):
+		case err != nil && (!ofOneFile(err) || len(t.state.Uploads) == 1):
 			return err
 		case err != nil:
 			if err := b.sayMissing(ctx, t, u.Name, err); err != nil {
@@ -169,21 +174,14 @@ func (b *Bot) open(ctx context.Context, t *task, u upload) (io.ReadCloser, error
 	return journal.Open(ctx)
 }
 
-// sayMissing says in the thread that a file is not attached, or, without a
-// name, that none of those that are left is, and why.
+// sayMissing says in the thread that the file with this name is not attached,
+// or, without a name, that none of those that are left is, and why.
 func (b *Bot) sayMissing(ctx context.Context, t *task, name string, why error) error {
 	id := rand.Text()[:8]
 	t.log.Error("attaching a file", "id", id, "file", name, "err", why)
 	what := mrkdwn(name) + " is"
 	if name == "" {
 		what = "The records are"
-		if len(t.state.Uploads) > 1 {
-			var names []string
-			for _, u := range t.state.Uploads {
-				names = append(names, mrkdwn(u.Name))
-			}
-			what = strings.Join(names, " and ") + " are"
-		}
 	}
 	reason := "Slack did not take it"
 	switch {

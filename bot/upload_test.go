@@ -85,7 +85,7 @@ func TestAFileThatSlackRefusesLeavesTheOthers(t *testing.T) {
 	s.reply(asked, "auditlog.ndjson.gz is not attached: the workspace does not allow files like it")
 	s.until(func() bool { return strings.Contains(s.thread(asked), "file verdict.json") })
 	s.slack.Fail(slacksim.APIError("files.completeUploadExternal", "storage_limit_reached"))
-	s.reply(s.say("U0ADA", search), "auditlog.ndjson.gz and verdict.json are not attached: the workspace has no room for it")
+	s.reply(s.say("U0ADA", search), "The records are not attached: the workspace has no room for it")
 }
 
 // endless are zeros.

@@ -166,9 +166,9 @@ func howToRead(files []File) string {
 	for _, f := range files {
 		switch {
 		case strings.HasSuffix(f.Name, ".ndjson.gz"):
-			return fmt.Sprintf("%s has one record on each line, compressed with gzip: zcat %[1]s | jq .", f.Name)
+			return fmt.Sprintf("%s has one record on each line and is compressed with gzip: zcat shows it", f.Name)
 		case strings.HasSuffix(f.Name, ".gz"):
-			return fmt.Sprintf("%s is compressed with gzip: gunzip %[1]s", f.Name)
+			return fmt.Sprintf("%s is compressed with gzip: zcat shows it", f.Name)
 		}
 	}
 	return ""

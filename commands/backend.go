@@ -75,7 +75,7 @@ func (h *hunt) submissions() string {
 		return ""
 	}
 	used, limit := h.instance.Budget()
-	return fmt.Sprintf("%d of about %d queries that Graph allows a tenant within 24 hours were created by this bot", used, limit)
+	return fmt.Sprintf("queries that this bot created at Graph within 24 hours: %d, of about %d that a tenant may", used, limit)
 }
 
 // tenants is how many tenants there are to choose from.

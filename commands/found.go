@@ -178,7 +178,7 @@ func (h *hunt) offers() (offers []Offer) {
 	}{
 		{"ip_addresses", "Look for the address ourselves", addressFilter(h.IPs), len(h.IPs) > 0},
 		{"user_ids", "Look for the person ourselves", personFilter(h.Users), len(h.Users) > 0},
-		{"free_text", "Search without free_text", "", h.FreeText != ""},
+		{"free_text", "Look for the text ourselves", "lower(text) contains " + literal(strings.ToLower(h.FreeText)), h.FreeText != ""},
 	} {
 		if o.given {
 			offers = append(offers, Offer{Label: o.label, Line: h.lineWithout(o.name, o.filter)})

@@ -15,7 +15,8 @@
 //     if that is not certain.
 //   - call.go: one request; what is tried again, and how long that waits.
 //   - gate.go: how many requests run at once.
-//   - answer.go: bodies, read without trust.
+//   - answer.go, document.go: bodies, read piece by piece and without trust.
+//   - rows.go: a row and the record in it.
 //   - refusal.go: what the service's errors mean to an analyst.
 //
 // # What is not known

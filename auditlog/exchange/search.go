@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -92,22 +91,23 @@ type search struct {
 	limit   int // rows of a session at most
 	session *session
 	try     int   // of what is being fetched, counted from 1
-	most    int   // rows of the session that came furthest
+	most    int   // distinct rows of the session that came furthest
 	silent  bool  // one session ended without a row
 	salvage []row // of the fullest answer with which the service gave up
 }
 
 // A session is a series of calls that continue each other.
 type session struct {
-	request request
-	rows    int // so far
-	inCall  int // of these, from the call whose links are being followed
-	first   int // of these, on that call's first page
-	links   int // followed in that call
-	link    string
-	empty   int  // pages without a row, one after the other
-	more    bool // the last row said that more follow
-	seen    map[[sha256.Size]byte]bool
+	request  request
+	rows     int // so far, with those that came again
+	distinct int // so far, each once
+	inCall   int // of these, from the call whose links are being followed
+	first    int // of these, on that call's first page
+	links    int // followed in that call
+	link     string
+	empty    int  // pages without a row, one after the other
+	more     bool // the last row said that more follow
+	seen     map[[32]byte]bool
 }
 
 // A page is what one request of a session brings.
@@ -131,7 +131,7 @@ func (s *search) begin() {
 	const layout = "2006-01-02T15:04:05Z"
 	q := s.query
 	s.session = &session{
-		seen: map[[sha256.Size]byte]bool{},
+		seen: map[[32]byte]bool{},
 		request: command(s.Tenant, searchCmdlet, parameters{
 			StartDate: q.Start.UTC().Format(layout),
 			EndDate:   q.End.UTC().Add(time.Second - 1).Format(layout), // a fraction is not cut off
@@ -189,8 +189,18 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 			s.verdict.Warn(w)
 			s.verdict.Doubt("the service warned" + said(w))
 		}
-		if s.session.rows > s.most {
-			s.most, s.try = s.session.rows, 1
+		if p.repeated {
+			if s.try == tries {
+				s.verdict.Doubt("the service began to repeat itself instead of saying that there is no more")
+				return nil
+			}
+			s.try++ // what was due in the place of these rows is not known
+			s.verdict.Retries++
+			s.begin()
+			continue
+		}
+		if s.session.distinct > s.most {
+			s.most, s.try = s.session.distinct, 1
 		}
 		if len(p.rows) == 0 && !p.linked {
 			if !s.silent && s.session.rows == 0 && s.most == 0 {
@@ -199,10 +209,6 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 				continue
 			}
 			s.end(ctx, yield)
-			return nil
-		}
-		if p.repeated {
-			s.verdict.Doubt("the service began to repeat itself instead of saying that there is no more")
 			return nil
 		}
 		if !yield(p.rows) {
@@ -284,8 +290,11 @@ func saysGivenUp(warning string) bool {
 func (n *session) turn(p *page, next string, size int) {
 	p.repeated = len(p.rows) > 0
 	for _, r := range p.rows {
-		sum := sha256.Sum256(r.record.Raw)
-		p.repeated = p.repeated && n.seen[sum]
+		sum := r.record.Sum()
+		if !n.seen[sum] {
+			n.distinct++
+			p.repeated = false
+		}
 		n.seen[sum] = true
 		n.more = r.more
 	}
@@ -359,7 +368,7 @@ func (s *search) end(ctx context.Context, yield func([]row) bool) {
 	case n.rows < len(s.salvage):
 		v.Doubt("the service first gave up on the search, and then found less than before")
 		yield(s.salvage)
-	case n.rows < s.most:
+	case n.distinct < s.most:
 		v.Doubt("after a failure the search was begun anew, and found less than before")
 	case n.more:
 		v.Doubt("the service said that there is more, and then sent nothing")

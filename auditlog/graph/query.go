@@ -176,8 +176,8 @@ func unmark(marked string) (id string, created time.Time) {
 // https://learn.microsoft.com/purview/audit-search
 const late = 90 * time.Minute
 
-// found writes down which query has been found, and when it was created if
-// that was before an interruption.
+// found writes down which query has been found, and when it was created if it
+// was found again: by another run, or by a second pass.
 func (s *search) found(id string, created time.Time) {
 	v := s.verdict
 	if v.Queries == nil {
@@ -190,7 +190,7 @@ func (s *search) found(id string, created time.Time) {
 	if v.Started.IsZero() || created.Before(v.Started) {
 		v.Started = created
 	}
-	begun := fmt.Sprintf("Microsoft began this search at %s UTC, before an interruption", created.Format("2006-01-02 15:04"))
+	begun := fmt.Sprintf("Microsoft began this search at %s UTC", created.Format("2006-01-02 15:04"))
 	v.Note(begun)
 	if settled := s.query.End.Add(late); settled.After(created) && !settled.After(time.Now()) {
 		v.Doubt(begun + ": records that arrived since are not in it")

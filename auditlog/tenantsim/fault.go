@@ -138,7 +138,8 @@ var Unsorted = onPage(func(p *page) {
 var Repeated = onPage(func(p *page) { p.rows = slices.Concat(p.before, p.rows) })
 
 // Again mixes n rows that the session gave in answers before, from its first
-// row on, into this one's. ResultCount does not count them.
+// row on, into this one's. ResultCount does not count them. It does nothing to
+// what is behind a link.
 func Again(n int) Fault {
 	return onPage(func(p *page) {
 		n := min(n, len(p.given))

@@ -83,9 +83,12 @@ func readHead(raw []byte, wanted fields) (h head) {
 	at := skipBlanks(raw, 0) + 1 // the brace
 	for wanted != 0 {
 		name := skipBlanks(raw, at)
+		if name >= len(raw) || raw[name] != '"' {
+			return h
+		}
 		colon := skipString(raw, name)
 		value := skipBlanks(raw, skipBlanks(raw, colon)+1)
-		if value >= len(raw) || raw[name] != '"' {
+		if value >= len(raw) {
 			return h
 		}
 		at = skipValue(raw, value)
@@ -105,7 +108,7 @@ func skipBlanks(raw []byte, at int) int {
 	return at
 }
 
-// skipString is where the string that begins at at has ended.
+// skipString is where the string whose quote stands at at has ended.
 func skipString(raw []byte, at int) int {
 	for at++; at < len(raw); {
 		i := bytes.IndexByte(raw[at:], '"')

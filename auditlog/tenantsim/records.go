@@ -61,7 +61,7 @@ func (r *Records) raw(at int32, buf *[]byte) []byte {
 
 // A Wanted says which records [Records.Find] finds.
 type Wanted struct {
-	From, To   time.Time // From <= CreationTime < To
+	From, To   time.Time // From <= CreationTime < To; a zero To finds nothing
 	Users      []string  // UserId; the case of letters does not matter. Empty means any
 	Operations []string  // likewise
 }

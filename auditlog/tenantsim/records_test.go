@@ -143,6 +143,7 @@ func TestALineThatIsNoRecordIsNamed(t *testing.T) {
 		"{\"CreationTime\":\"\xff\"}":   "reading line 2 of the records: it is not UTF-8",
 		`{"A":{"CreationTime":"inner"}`: "reading line 2 of the records: ",
 		`[`:                             "reading line 2 of the records: ",
+		`\\\\"`:                         "reading line 2 of the records: ",
 	} {
 		content := mixed[0] + "\n" + line
 		if _, err := tenantsim.LoadNDJSON(strings.NewReader(content)); err == nil || !strings.HasPrefix(err.Error(), want) {

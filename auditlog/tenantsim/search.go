@@ -279,7 +279,7 @@ func (s *Server) answer(v *visit, c caller, p page) response {
 		rest := p
 		rest.before = p.rows[max(0, size-10):size]
 		rest.rows, p.rows = p.rows[size:], p.rows[:size]
-		rest.next, rest.warnings = "", nil
+		rest.next, rest.warnings, rest.given = "", nil, nil // which may be many
 		link := s.keep(laterPages{rest, c.name, v.body, time.Now().Add(pageLifetime)})
 		p.next = cmp.Or(p.next, fmt.Sprintf("%s%s?$skiptoken=%s", v.base, v.URL.Path, url.QueryEscape(link)))
 	}

@@ -30,8 +30,8 @@
 // and body, so far as these are known: an expired token, a missing role (403
 // and NUL bytes labelled as gzip), Parameters that are null, unknown
 // parameters and enumeration values, links to pages that have expired. What
-// goes wrong now and then is asked for with [Server.Fail]; the list of [Fault]
-// values is in fault.go. [Server.Requests] says what was asked.
+// goes wrong now and then is asked for with [Server.Fail], or comes by itself
+// with [Server.Odds]; the list of [Fault] values is in fault.go. [Server.Requests] says what was asked.
 //
 // # In a synctest bubble
 //

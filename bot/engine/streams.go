@@ -14,6 +14,11 @@ import (
 // stopped sending it again by then.
 const inboxAge = 24 * time.Hour
 
+// noDuplicates is for streams whose messages have no ids. By default the server
+// would look for them at its start in all that is younger than 2 minutes, which
+// after a big search is over 1 GB to read.
+const noDuplicates = time.Second
+
 // The streams and the inbox's consumer. The inbox is not a work queue, which
 // would forget the ids of acknowledged items at a restart: it keeps every item
 // for as long as its id must be known.
@@ -34,6 +39,7 @@ var (
 		Subjects:          []string{evidenceSubject + ">"},
 		Storage:           jetstream.FileStorage,
 		MaxMsgsPerSubject: 1,
+		Duplicates:        noDuplicates,
 		AllowDirect:       true,
 	}
 	journalConfig = jetstream.StreamConfig{
@@ -42,6 +48,7 @@ var (
 		Subjects:          []string{journalSubject + "*"},
 		Storage:           jetstream.FileStorage,
 		MaxMsgsPerSubject: 1,
+		Duplicates:        noDuplicates,
 		AllowDirect:       true,
 	}
 )
@@ -195,7 +202,7 @@ func (e *Engine) setEvidenceAge(ctx context.Context) error {
 	if config.MaxAge == 0 {
 		return nil
 	}
-	config.MaxAge = 0
+	config.MaxAge, config.Duplicates = 0, noDuplicates
 	if _, err := e.js.UpdateStream(ctx, config); err != nil {
 		return fmt.Errorf("setting the age of evidence: %w", err)
 	}

@@ -101,7 +101,7 @@ func (f *field) program(name string, args ...string) *exec.Cmd {
 }
 
 func (f *field) startTenant(records string, latency time.Duration) string {
-	c := f.program("tenant", records, latency.String())
+	c := f.program("servetenant", records, latency.String())
 	in, err := c.StdinPipe()
 	f.ok(err)
 	out, err := c.StdoutPipe()

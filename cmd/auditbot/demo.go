@@ -73,7 +73,11 @@ into the incident thread. Ctrl-C ends the demo.
 
 // demoTenant is contoso, with records from a file if one is named.
 func demoTenant(records string) (*tenantsim.Server, error) {
-	t := &tenantsim.Server{Interval: time.Second} // sooner than at Microsoft: people look at the page
+	t := &tenantsim.Server{
+		Interval:   time.Second,     // sooner than at Microsoft, where people look at the page
+		GraphDelay: 2 * time.Second, // likewise
+		Tenant:     tenantsim.Tenant{Apps: append(tenantsim.MicrosoftApps(), tenantsim.OwnApp())},
+	}
 	if records == "" {
 		return t, nil
 	}
@@ -110,7 +114,8 @@ func demoSettings(w *slacksim.Server, tenant *tenantsim.Server, dir string) sett
 // demoInstance are settings with the simulated tenant as their instance.
 func demoInstance(tenant *tenantsim.Server, dir string) settings {
 	s := defaultSettings()
-	i := instanceSettings{Name: "contoso", Tenant: "contoso.onmicrosoft.com", LoginURL: tenant.URL, ExchangeURL: tenant.URL}
+	i := instanceSettings{Name: "contoso", Tenant: "contoso.onmicrosoft.com", LoginURL: tenant.URL, ExchangeURL: tenant.URL, GraphURL: tenant.URL}
+	i.GraphClient = tenantsim.OwnApp().ClientID
 	i.setDefaults()
 	s.Instances = []instanceSettings{i}
 	s.Engine.DataDir = dir

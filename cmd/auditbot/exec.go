@@ -117,9 +117,13 @@ func (c execCommand) openDemo(t *terminal) error {
 	if err := t.connect(demoInstance(sim, filepath.Join(t.scratch, "data")), madeUpKey()); err != nil {
 		return err
 	}
-	ada := t.tenants[0].as(t.person).Account
-	ada.Expect = "ada@contoso.com"
-	return ada.SignIn(t.ctx, tenantsim.ContosoPassword)
+	for _, instance := range instancesAs(t.tenants, t.person) {
+		instance.Account.Expect = "ada@contoso.com"
+		if err := instance.Account.SignIn(t.ctx, tenantsim.ContosoPassword); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *terminal) connect(s settings, key []byte) error {

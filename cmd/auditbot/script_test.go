@@ -25,7 +25,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what scripts expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"auditbot": main, "tenant": serveTenant})
+	testscript.Main(m, map[string]func(){"auditbot": main, "servetenant": serveTenant})
 }
 
 // TestScripts plays the scripts in testdata/script: what people type, in Slack
