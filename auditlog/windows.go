@@ -62,10 +62,6 @@ type windows struct {
 	strays map[[32]byte]bool
 }
 
-// ahead is how many windows may be fetched before the oldest of them is handed
-// on, beyond those that are under way: it bounds what is in memory.
-const ahead = 2
-
 // sourEnough is how many windows in a row may fail before the rest is given up.
 const sourEnough = 3
 
@@ -111,7 +107,8 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 
 // start fetches as many windows as may be under way, the newest first.
 func (w *windows) start(ctx context.Context) {
-	for i := 0; i < len(w.line) && i < w.limits.InFlight+ahead && w.flying < w.limits.InFlight; i++ {
+	room := w.room()
+	for i := 0; i < len(w.line) && w.flying < room; i++ {
 		j := w.line[i]
 		if j.started {
 			continue
@@ -126,6 +123,19 @@ func (w *windows) start(ctx context.Context) {
 			w.ready <- fetched{j, w.fetch(ctx, j.window)}
 		}()
 	}
+}
+
+// room is how many windows may be under way: fewer, the more wait to be handed
+// on, which are in memory. A service that answers slowly keeps none waiting,
+// and has as many as it bears under way.
+func (w *windows) room() int {
+	waiting := 0
+	for _, j := range w.line {
+		if j.catch != nil && !j.catch.full {
+			waiting++
+		}
+	}
+	return max(w.limits.InFlight-3*waiting, 1)
 }
 
 // cut divides the window at place i of the line: its newest part of this width

@@ -27,30 +27,18 @@ const (
 	manyFields
 )
 
+var fieldNames = [manyFields]string{
+	"CreationTime", "RecordType", "Id", "Operation", "UserId", "ObjectId", "Site", "ClientIP", "ClientIPAddress", "ActorIpAddress", "ActorIP",
+}
+
+// fieldNamed is the field with this name. Exports of other tools have the names
+// in lower case.
 func fieldNamed(name []byte) (f field, ok bool) {
-	switch string(name) {
-	case "CreationTime":
-		return fieldCreationTime, true
-	case "RecordType":
-		return fieldRecordType, true
-	case "Id":
-		return fieldID, true
-	case "Operation":
-		return fieldOperation, true
-	case "UserId":
-		return fieldUser, true
-	case "ObjectId":
-		return fieldObject, true
-	case "Site":
-		return fieldSite, true
-	case "ClientIP":
-		return fieldClientIP, true
-	case "ClientIPAddress":
-		return fieldClientIPAddress, true
-	case "ActorIpAddress":
-		return fieldActorIPAddress, true
-	case "ActorIP":
-		return fieldActorIP, true
+	lower := len(name) > 0 && name[0] >= 'a'
+	for f, known := range fieldNames {
+		if len(name) == len(known) && (string(name) == known || lower && strings.EqualFold(string(name), known)) {
+			return field(f), true
+		}
 	}
 	return 0, false
 }

@@ -127,7 +127,7 @@ func (j *Journal) Checkpoint(ctx context.Context, state []byte) error {
 	if len(state) > MaxState {
 		return fmt.Errorf("writing %s: %w: a state of %d bytes, at most %d", j.name, ErrTooLarge, len(state), MaxState)
 	}
-	j.commit(ctx, mark{State: state})
+	j.commit(ctx, mark{State: slices.Clone(state)})
 	return j.err
 }
 

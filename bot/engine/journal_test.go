@@ -369,12 +369,12 @@ func TestAJournalNeedsTheKey(t *testing.T) {
 	wantJournal(t, j, "results, more of them", "state 2")
 }
 
-func TestAJournalUsesAChunkAgainOnlyOnceItIsStored(t *testing.T) {
+func TestALongJournalKeepsFewChunksInMemory(t *testing.T) {
 	t.Parallel()
 	e := openTest(t, t.TempDir())
 	j := openJournal(t, e)
 	var want bytes.Buffer
-	for i := range byte(60) { // more than fit in flight, twice over
+	for i := range byte(60) { // more than fit in flight
 		data := noise(i, chunkSize)
 		want.Write(data)
 		if _, err := j.Write(data); err != nil {
