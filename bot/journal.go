@@ -12,6 +12,9 @@ func (b *Bot) journal(t *task) func(context.Context) (*commands.Journal, error) 
 	m := t.Message
 	m.Resumed = false
 	return func(ctx context.Context) (*commands.Journal, error) {
+		if err := commands.CheckRoom(b.Engine.Space()); err != nil {
+			return nil, err
+		}
 		j, err := b.Engine.OpenJournal(ctx, m.ID())
 		if err != nil {
 			return nil, err

@@ -20,7 +20,6 @@ const (
 	Waiting  = "waiting"  // commands that wait for a sign-in; 24 hours
 	Commands = "commands" // how far the answering of each command is; 48 hours, longer than the inbox knows its id
 	Seen     = "seen"     // names of operations that a tenant's records had, by tenant; kept until deleted
-	Remote   = "remote"   // ids of queries that were created at Microsoft, by command; 48 hours
 )
 
 // bucketConfigs are the buckets' names in JetStream and how long a value that
@@ -31,7 +30,6 @@ var bucketConfigs = []jetstream.KeyValueConfig{
 	{Bucket: bucketPrefix + Waiting, Description: "commands that wait for a sign-in", TTL: 24 * time.Hour},
 	{Bucket: bucketPrefix + Commands, Description: "the state of each command", TTL: 2 * inboxAge},
 	{Bucket: bucketPrefix + Seen, Description: "operation names seen by tenant"},
-	{Bucket: bucketPrefix + Remote, Description: "queries created at Microsoft by command", TTL: 2 * inboxAge},
 }
 
 const bucketPrefix = "auditbot_"

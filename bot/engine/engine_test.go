@@ -350,7 +350,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	}
 
 	e = openTest(t, dir)
-	for _, bucket := range []string{Seen, Remote} {
+	for _, bucket := range []string{Seen} {
 		if _, err := e.Bucket(bucket).Create(t.Context(), "contoso", nil); err != nil {
 			t.Error(err)
 		}
