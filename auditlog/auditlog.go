@@ -191,6 +191,7 @@ func (r *Results) read(v *Verdict, yield func(Record) bool) error {
 		Results: r,
 		limits:  r.source.Limits(),
 		ready:   make(chan fetched),
+		room:    r.source.Limits().InFlight,
 		edge:    map[[32]byte]bool{},
 		strays:  map[[32]byte]bool{},
 	}
@@ -208,7 +209,7 @@ func (r *Results) read(v *Verdict, yield func(Record) bool) error {
 // the question.
 func (r *Results) inOneGo() bool {
 	q := r.query
-	return q.Newest > 0 && q.Newest <= maxSorted && q.MaxFetch == 0 && !q.Verify && len(r.searches()) == 1
+	return q.Newest > 0 && q.Newest < maxSorted && q.MaxFetch == 0 && !q.Verify && len(r.searches()) == 1
 }
 
 // hand yields a record, unless a limit is reached: then this record shows that
@@ -221,6 +222,10 @@ func (r *Results) hand(record Record, v *Verdict, yield func(Record) bool) bool 
 		return false
 	}
 	if q.MaxFetch > 0 && r.count == q.MaxFetch {
+		if r.source.Limits().Unsorted {
+			v.Lose(fmt.Sprintf("max_fetch was reached: only %d records were looked at, not surely the newest", q.MaxFetch))
+			return false
+		}
 		v.Lose(fmt.Sprintf("max_fetch was reached: only the newest %d records were looked at, back to %s UTC", q.MaxFetch, r.last.Format(time.DateTime)))
 		r.cutAt = r.last
 		return false
@@ -359,7 +364,7 @@ func (r *Results) collect(q Query, limit int, v *Verdict) (finding, error) {
 	seen, outside := newSeenBefore(), 0
 	f := finding{ended: true}
 	for record, err := range r.source.Search(r.ctx, q, v) {
-		if err != nil && len(f.records) == 0 {
+		if err != nil && (len(f.records) == 0 || errors.Is(err, ErrNoAccess) || r.ctx.Err() != nil && !errors.Is(context.Cause(r.ctx), ErrCancelled)) {
 			return finding{}, err
 		}
 		if err != nil {

@@ -13,6 +13,8 @@ type Progress struct {
 	Before   int       // of Records, found before this run
 	From, To time.Time // the range
 	At       time.Time // everything from here to To is done
+
+	Waits string // what is waited for, in words, where nothing else can be told: the rest is zero then
 }
 
 // Left is how long the rest will take if it is like what this run has done; 0

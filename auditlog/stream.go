@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,16 +32,25 @@ func (r *Results) stream(v *Verdict, yield func(Record) bool) error {
 		if err != nil || !more {
 			return err
 		}
-		if r.ctx.Err() != nil {
-			return nil // cancelled: what was found so far is the answer
-		}
 		v.Windows++
 		r.at = w.Start
 		ws := &windows{Results: r}
 		if err := ws.done(&job{window: w}, v); err != nil {
 			return err
 		}
+		if cause := context.Cause(r.ctx); cause != nil && len(line) > 0 {
+			return r.leave(cause, w, v)
+		}
 	}
+	return nil
+}
+
+// leave ends a search whose context has ended before all windows were read.
+func (r *Results) leave(cause error, last window, v *Verdict) error {
+	if !errors.Is(cause, ErrCancelled) {
+		return cause
+	}
+	v.Lose(fmt.Sprintf("%s: nothing before %s UTC was read", problem(cause), last.Start.Format(time.DateTime)))
 	return nil
 }
 
@@ -56,7 +66,7 @@ type pour struct {
 func (p *pour) window(w window, v *Verdict) (more bool, err error) {
 	own := Verdict{}
 	q := p.query
-	q.Start, q.End, q.Newest = w.Start, w.End, 0
+	q.Start, q.End, q.Newest, q.Verify = w.Start, w.End, 0, false
 	for record, err := range p.source.Search(p.ctx, q, &own) {
 		if err != nil {
 			if err = p.failed(err, w, v, &own); err != nil {
@@ -83,6 +93,8 @@ func (p *pour) window(w window, v *Verdict) (more bool, err error) {
 	}
 	if p.query.Verify && p.ctx.Err() == nil {
 		p.verify(q, v, &own)
+	} else if p.query.Verify {
+		own.Doubt("the second pass was not made")
 	}
 	if !own.Started.IsZero() && own.Started.Before(v.Started) {
 		v.Started = own.Started // of a query from before an interruption, which has no later records
@@ -97,6 +109,7 @@ func (p *pour) window(w window, v *Verdict) (more bool, err error) {
 // lack.
 func (p *pour) verify(q Query, v, own *Verdict) {
 	again := Verdict{}
+	q.Verify = true // a query of its own
 	second := map[[32]byte]bool{}
 	for record, err := range p.source.Search(p.ctx, q, &again) {
 		if err != nil {
@@ -120,15 +133,19 @@ func (p *pour) verify(q Query, v, own *Verdict) {
 		own.Lose("two passes over the same window differ, so that there may be more that neither found")
 	}
 	own.count(&again)
+	own.takeOver(&again)
 }
 
 // failed is the error of a window that ends the search, or nil if it is a loss.
 func (p *pour) failed(err error, w window, v, own *Verdict) error {
 	v.count(own)
 	own.Requests, own.Retries = 0, 0
-	cancelled := errors.Is(err, ErrCancelled)
+	cancelled := errors.Is(context.Cause(p.ctx), ErrCancelled)
 	switch {
-	case errors.Is(err, ErrFull), errors.Is(err, ErrNoAccess):
+	case errors.Is(err, ErrFull) && len(p.seen) > 0: // they were handed on already
+		own.Lose("the service gives out no more records of one query")
+		return nil
+	case errors.Is(err, ErrFull), errors.Is(err, ErrNoAccess) && !cancelled:
 		return err
 	case p.ctx.Err() != nil && !cancelled:
 		return err

@@ -64,11 +64,53 @@ type tally struct {
 	Differ    int `json:"differ,omitempty"`    // that only one of two passes found
 }
 
-// A gap is a window with something missing, or with doubts about it.
+// A gap is a reason for something being missing, or for doubts, and the windows
+// that have it.
 type gap struct {
-	window
-	Reason string `json:"reason"`
-	Doubt  bool   `json:"doubt,omitempty"`
+	Reason  string   `json:"reason"`
+	Doubt   bool     `json:"doubt,omitempty"` // nothing need be missing
+	Windows []window `json:"windows"`         // the first gapWindows of them
+	More    int      `json:"more,omitempty"`  // windows besides
+}
+
+const (
+	gapWindows = 50
+	maxGaps    = 50  // reasons; what comes after these has the last one's place
+	maxReasons = 100 // texts of each kind: a service may put an id into every warning
+)
+
+func (v *Verdict) addGap(w window, reason string, doubt bool) {
+	i := slices.IndexFunc(v.gaps, func(g gap) bool { return g.Reason == reason })
+	if i < 0 && len(v.gaps) == maxGaps {
+		i = maxGaps - 1
+		v.gaps[i].Reason = "reasons of further windows, too many to list"
+	}
+	if i < 0 {
+		i = len(v.gaps)
+		v.gaps = append(v.gaps, gap{Reason: reason, Doubt: doubt})
+	}
+	g := &v.gaps[i]
+	g.Doubt = g.Doubt && doubt
+	if len(g.Windows) < gapWindows {
+		g.Windows = append(g.Windows, w)
+	} else {
+		g.More++
+	}
+}
+
+// takeOver adds the reasons, warnings and notes of a second look at the same
+// records.
+func (v *Verdict) takeOver(of *Verdict) {
+	v.missing, v.unsure = v.missing || of.missing, v.unsure || of.unsure
+	for _, reason := range of.Lost {
+		v.Lost = appendOnce(v.Lost, reason)
+	}
+	for _, text := range of.Noted {
+		v.Note(text)
+	}
+	for _, text := range of.Warnings {
+		v.Warn(text)
+	}
 }
 
 // Status is the verdict in one word.
@@ -107,7 +149,7 @@ func (v *Verdict) Note(text string) { v.Noted = appendOnce(v.Noted, text) }
 func (v *Verdict) Warn(text string) { v.Warnings = appendOnce(v.Warnings, text) }
 
 func appendOnce(list []string, s string) []string {
-	if slices.Contains(list, s) {
+	if slices.Contains(list, s) || len(list) == maxReasons {
 		return list
 	}
 	return append(list, s)
@@ -137,7 +179,7 @@ func (v *Verdict) merge(of *Verdict, w window) {
 	v.Conflicts += of.Conflicts
 	v.Differ += of.Differ
 	for _, reason := range of.Lost {
-		v.gaps = append(v.gaps, gap{w, reason, of.unsure && !of.missing})
+		v.addGap(w, reason, of.unsure && !of.missing)
 	}
 	for _, reason := range of.Asked {
 		v.AsAsked(reason)
@@ -156,27 +198,18 @@ func (v *Verdict) merge(of *Verdict, w window) {
 // gapsTold is how many windows a reason names; verdict.json has all.
 const gapsTold = 3
 
-// close makes reasons of the gaps and the tally. A reason that several windows
-// have is told once.
+// close makes reasons of the gaps and the tally.
 func (v *Verdict) close() {
-	byReason := map[string][]gap{}
-	var reasons []string
+	whole := window{v.Query.Start, v.Query.End}
 	for _, g := range v.gaps {
-		if byReason[g.Reason] == nil {
-			reasons = append(reasons, g.Reason)
+		text := g.Reason
+		if g.Windows[0] != whole {
+			text += " (" + g.where() + ")"
 		}
-		byReason[g.Reason] = append(byReason[g.Reason], g)
-	}
-	for _, reason := range reasons {
-		gaps := byReason[reason]
-		text := reason
-		if whole := (window{v.Query.Start, v.Query.End}); gaps[0].window != whole {
-			text += " (" + gapWindows(gaps) + ")"
-		}
-		if slices.ContainsFunc(gaps, func(g gap) bool { return !g.Doubt }) {
-			v.Lose(text)
-		} else {
+		if g.Doubt {
 			v.Doubt(text)
+		} else {
+			v.Lose(text)
 		}
 	}
 	if v.Conflicts > 0 {
@@ -193,12 +226,13 @@ func (v *Verdict) close() {
 	}
 }
 
-func gapWindows(gaps []gap) string {
+// where names the windows of a gap.
+func (g gap) where() string {
 	var all []string
-	for _, g := range gaps[:min(len(gaps), gapsTold)] {
-		all = append(all, g.window.String())
+	for _, w := range g.Windows[:min(len(g.Windows), gapsTold)] {
+		all = append(all, w.String())
 	}
-	if more := len(gaps) - gapsTold; more > 0 {
+	if more := len(g.Windows) + g.More - gapsTold; more > 0 {
 		all = append(all, fmt.Sprintf("and %d more windows", more))
 	}
 	return strings.Join(all, "; ")

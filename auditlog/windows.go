@@ -54,10 +54,13 @@ type windows struct {
 	line   []*job // that cover what is not handed on yet, newest first
 	ready  chan fetched
 	width  time.Duration // that would bring half of what one search returns, by what the last windows brought; 0 is not known
-	flying int
-	ok     bool // one window at least was fetched
-	any    bool // something was handed on
-	sour   int  // windows that failed since one did not
+	flying int           // windows under way
+	room   int           // of them at once
+	idle   time.Duration // that was spent waiting for the service lately
+	busy   time.Duration // that was spent handing records on
+	ok     bool          // one window at least was fetched
+	any    bool          // something was handed on
+	sour   int           // windows that failed since one did not
 	edge   map[[32]byte]bool
 	strays map[[32]byte]bool
 }
@@ -95,20 +98,23 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 			continue
 		}
 		w.line = w.line[1:]
+		began := time.Now()
 		if !w.release(head, v, yield) {
 			return nil
 		}
 		if err := w.done(head, v); err != nil {
 			return err
 		}
+		w.busy += time.Since(began)
+		w.pace()
 	}
 	return nil
 }
 
 // start fetches as many windows as may be under way, the newest first.
 func (w *windows) start(ctx context.Context) {
-	room := w.room()
-	for i := 0; i < len(w.line) && w.flying < room; i++ {
+	room := w.room - max(w.waiting()-w.room, 0)
+	for i := 0; i < len(w.line) && w.flying < max(room, 1); i++ {
 		j := w.line[i]
 		if j.started {
 			continue
@@ -125,17 +131,28 @@ func (w *windows) start(ctx context.Context) {
 	}
 }
 
-// room is how many windows may be under way: fewer, the more wait to be handed
-// on, which are in memory. A service that answers slowly keeps none waiting,
-// and has as many as it bears under way.
-func (w *windows) room() int {
-	waiting := 0
+// waiting is how many windows were fetched and not handed on yet.
+func (w *windows) waiting() int {
+	n := 0
 	for _, j := range w.line {
 		if j.catch != nil && !j.catch.full {
-			waiting++
+			n++
 		}
 	}
-	return max(w.limits.InFlight-3*waiting, 1)
+	return n
+}
+
+// pace changes how many windows may be under way. While the service is slower
+// than whoever takes the records, more of them help, as many as it bears; while
+// it is not, more would only fill the memory.
+func (w *windows) pace() {
+	switch {
+	case w.idle > 2*w.busy:
+		w.room = min(w.room+1, w.limits.InFlight)
+	case w.idle < w.busy:
+		w.room = max(w.room-1, min(2, w.limits.InFlight))
+	}
+	w.idle, w.busy = w.idle*3/4, w.busy*3/4 // what was long ago counts less
 }
 
 // cut divides the window at place i of the line: its newest part of this width
@@ -167,7 +184,9 @@ func (w *windows) narrower(j *job) time.Duration {
 // wait waits for one window. One that is full is divided at once, so that its
 // parts need not wait for their turn.
 func (w *windows) wait(v *Verdict) {
+	began := time.Now()
 	f := <-w.ready
+	w.idle += time.Since(began)
 	w.flying--
 	j, c := f.job, f.catch
 	j.catch = c
@@ -289,9 +308,7 @@ func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
 		return true
 	}
 	v.Strays++
-	if r.Time.Before(own.End.Add(time.Second)) {
-		v.Doubt(fmt.Sprintf("a record of %s UTC came with the seconds before it and not with its own", r.Time.Format(time.DateTime)))
-	}
+	v.Doubt("a record came with an earlier part of the range and not with its own")
 	return false
 }
 
@@ -318,17 +335,22 @@ func (r *Results) fetch(ctx context.Context, w window) *catch {
 		return c
 	}
 	again := r.pass(ctx, w)
-	if again.full || again.err != nil {
+	switch {
+	case again.full, again.err != nil && (ctx.Err() != nil || errors.Is(again.err, ErrNoAccess)):
 		again.verdict.count(&c.verdict)
 		return again
+	case again.err != nil:
+		c.verdict.count(&again.verdict)
+		c.verdict.Doubt("the second pass failed: " + problem(again.err))
+		return c
 	}
-	c.compare(again, w)
+	c.compare(again)
 	return c
 }
 
 // compare adds to c what only a second pass found. If either pass has records
 // that the other lacks, there may be more that both lack.
-func (c *catch) compare(again *catch, w window) {
+func (c *catch) compare(again *catch) {
 	first, second := sums(c.records), sums(again.records)
 	only := 0
 	for _, r := range c.records {
@@ -343,7 +365,7 @@ func (c *catch) compare(again *catch, w window) {
 		}
 	}
 	c.verdict.count(&again.verdict)
-	c.verdict.merge(&again.verdict, window{})
+	c.verdict.takeOver(&again.verdict)
 	if only > 0 {
 		slices.SortStableFunc(c.records, newestFirst)
 		c.verdict.Lose("two passes over the same window differ, so that there may be more that neither found")

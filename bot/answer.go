@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slack-go/slack"
+
 	"auditbot/auditlog"
 	"auditbot/bot/engine"
 	"auditbot/commands"
@@ -117,13 +119,6 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
 	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
 	defer cancel()
-	if t.long() {
-		leave, ok := b.enterLong()
-		if !ok {
-			return errBusy
-		}
-		defer leave()
-	}
 	r, err := b.authorise(ctx, t.Message)
 	if passing(err) {
 		return err
@@ -143,7 +138,35 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
+	if t.long() {
+		leave, ok := b.enterLong()
+		if !ok && !t.state.Cancelled {
+			return b.queue(ctx, t)
+		}
+		if ok {
+			defer leave()
+		}
+	}
 	return b.goOn(ctx, t, mistake)
+}
+
+// queue shows in the thread that a command has to wait for others to end. Its
+// error brings the item back.
+func (b *Bot) queue(ctx context.Context, t *task) error {
+	if t.state.Step != running || t.state.Progress != "" {
+		return errBusy
+	}
+	text := fmt.Sprintf("⏳ `%s` waits: %d searches run, which is as many as may. It begins by itself.", mrkdwn(b.Prefix+t.name), cap(b.tasks.long))
+	f := section(text)
+	f.blocks = append(f.blocks, cancelButton(t.id))
+	ts, err := b.say(ctx, t.Channel, t.Place(), f, slack.SlackMetadata{})
+	if err == nil {
+		err = b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began })
+	}
+	if err != nil {
+		t.log.Warn("showing that a command waits", "err", err)
+	}
+	return errBusy
 }
 
 // goOn takes a task on from its state.

@@ -88,7 +88,7 @@ func (b *Bot) bound(ctx context.Context, t *task) (context.Context, func()) {
 	var enough, late <-chan time.Time
 	if t.long() {
 		most, after = longPatience+2*longGrace, longGrace
-		stopping, enough = b.life.Done(), time.After(longPatience)
+		stopping, enough = b.life.Done(), time.After(max(0, longPatience-time.Since(t.began)))
 	}
 	ctx, release := context.WithTimeout(ctx, most)
 	ctx, end := context.WithCancelCause(ctx)
@@ -177,7 +177,7 @@ func (b *Bot) whatWasCancelled(stopped []*task, forgotten int) string {
 	var said []string
 	var names []string
 	for _, t := range stopped {
-		names = append(names, fmt.Sprintf("%s%s of %s UTC", b.Prefix, t.name, t.Sent().Format("15:04:05")))
+		names = append(names, fmt.Sprintf("%s%s of %s UTC (%s)", b.Prefix, t.name, t.Sent().Format("15:04:05"), t.handle()))
 	}
 	switch len(stopped) {
 	case 0:

@@ -116,13 +116,16 @@ func TestCancelForgetsWhatWaitsForASignIn(t *testing.T) {
 func TestManyLongCommandsHoldUpNoQuickOne(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, untilCancelled)
-	for range workers + 2 {
+	for range longWorkers {
 		s.say("U0ADA", search)
 	}
 	s.until(func() bool { return s.performed.Load() == longWorkers })
+	s.say("U0ADA", search)
+	last := s.say("U0ADA", search)
+	s.reply(last, "waits: 24 searches run")
 	s.reply(s.say("U0GRACE", "!help"), "What you can ask")
 	s.reply(s.say("U0ADA", "!cancel"), "24 commands are being cancelled")
-	s.until(func() bool { return s.performed.Load() == workers+2 }) // the others had to wait
+	s.until(func() bool { return s.performed.Load() == longWorkers+2 }) // the others had to wait
 }
 
 func TestAShutdownInterruptsASearchWithoutAWord(t *testing.T) {

@@ -12,12 +12,14 @@ func (b *Bot) journal(t *task) func(context.Context) (*commands.Journal, error) 
 	m := t.Message
 	m.Resumed = false
 	return func(ctx context.Context) (*commands.Journal, error) {
-		if err := commands.CheckRoom(b.Engine.Space()); err != nil {
-			return nil, err
-		}
 		j, err := b.Engine.OpenJournal(ctx, m.ID())
 		if err != nil {
 			return nil, err
+		}
+		if j.State() == nil { // what was begun may go on
+			if err := commands.CheckRoom(b.Engine.Space()); err != nil {
+				return nil, err
+			}
 		}
 		return &commands.Journal{State: j.State(), Write: j, Checkpoint: j.Checkpoint, Open: j.Open, Size: j.Size}, nil
 	}

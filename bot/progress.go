@@ -133,6 +133,9 @@ func (b *Bot) progressForm(t *task, p *auditlog.Progress) form {
 
 // howFar is how far a search is, in words.
 func howFar(p auditlog.Progress, now time.Time) string {
+	if p.Waits != "" {
+		return p.Waits
+	}
 	text := counted(p.Records, "record") + " from " + counted(p.Windows, "window")
 	if !p.At.IsZero() && p.At.Before(p.To) {
 		text += ", back to " + p.At.UTC().Format("2006-01-02 15:04") + " UTC"

@@ -41,7 +41,7 @@ func (h *hunt) records(ctx context.Context) iter.Seq2[auditlog.Record, error] {
 			if n++; err == nil && n > h.written {
 				return
 			}
-			if !yield(auditlog.NewRecord(string(line)), err) || err != nil {
+			if !yield(packedRecord(line), err) || err != nil {
 				return
 			}
 		}

@@ -36,7 +36,7 @@ func (h *hunt) choose(ctx context.Context) error {
 		if !configured || len(h.Sites) > 0 || !h.large() {
 			return nil
 		}
-		if _, _, signedIn, err := graph.Account.SignedIn(ctx); err != nil || !signedIn {
+		if _, err := graph.Account.Token(ctx, ""); err != nil {
 			return nil // nobody is made to sign in for what the other way can do
 		}
 		h.instance = graph

@@ -33,7 +33,7 @@ import (
 // All is every command, in the order in which !help prints them.
 func All() []Command {
 	return []Command{
-		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10, MaxFetch: 50_000, Format: "json"}, search),
+		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10, MaxFetch: maxFetch, Format: "json"}, search),
 		command("o365-auditlog-auth-start", "sign in to Microsoft 365 with a device code", instanceArgs{}, authStart),
 		command("o365-auditlog-auth-complete", "check now whether the sign-in is done", instanceArgs{}, authComplete),
 		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),
@@ -141,6 +141,14 @@ type Instance struct {
 type Remote struct {
 	ids  map[string]string
 	save func(ctx context.Context) error
+	tell func(auditlog.Progress)
+}
+
+// Waiting tells the person what Microsoft says of a query meanwhile: "running".
+func (r *Remote) Waiting(status string) {
+	if r.tell != nil {
+		r.tell(auditlog.Progress{Waits: "Microsoft says that the query is " + status})
+	}
 }
 
 // Recall is the id under this key, or "".

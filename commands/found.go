@@ -22,7 +22,7 @@ func (h *hunt) reply(ctx context.Context) (Reply, error) {
 		return Reply{}, err
 	}
 	r := Reply{
-		Title:   title(h.query, h.written),
+		Title:   title(h.query, h.counted()),
 		Verdict: &h.verdict,
 		Files:   files,
 		Offers:  h.offers(),
@@ -39,6 +39,14 @@ func (h *hunt) reply(ctx context.Context) (Reply, error) {
 	r.Text = strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "\n")
 	h.remember(ctx)
 	return r, nil
+}
+
+// counted is how many records the answer is about.
+func (h *hunt) counted() int {
+	if h.counts != nil {
+		return h.passed
+	}
+	return h.written
 }
 
 // fieldsAsked are the fields that the answer is made of.

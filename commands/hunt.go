@@ -47,6 +47,7 @@ const maxSeen = 2000
 type huntState struct {
 	Search  json.RawMessage   `json:"search,omitempty"` // of auditlog
 	Remote  map[string]string `json:"remote,omitempty"`
+	From    string            `json:"from"` // the instance, or its Graph side
 	Fetched int               `json:"fetched"`
 	Verdict *auditlog.Verdict `json:"verdict,omitempty"` // once the search is over
 }
@@ -54,6 +55,9 @@ type huntState struct {
 // run searches, from the beginning or from the last checkpoint on.
 func (h *hunt) run(ctx context.Context) (err error) {
 	if h.journal, err = h.env.Journal(ctx); err != nil {
+		return err
+	}
+	if err := h.readState(); err != nil {
 		return err
 	}
 	h.lines = newPacker(h.journal.Write)
@@ -69,6 +73,7 @@ func (h *hunt) run(ctx context.Context) (err error) {
 		return h.checkpoint(ctx)
 	}
 	if h.instance.Remote != nil {
+		h.instance.Remote.tell = h.env.Progress
 		h.instance.Remote.save = h.checkpoint // it comes before the first record of its window
 	}
 	for record, err := range res.All() {
@@ -95,7 +100,7 @@ func (h *hunt) run(ctx context.Context) (err error) {
 func (h *hunt) judge() {
 	h.sort()
 	if h.written < h.passed {
-		h.verdict.AsAsked(fmt.Sprintf("%d of %d records; the rest is beyond result_size", h.written, h.passed))
+		h.verdict.AsAsked(fmt.Sprintf("%s of %s records are attached, as result_size says", thousands(h.written), thousands(h.passed)))
 	}
 	h.verdict.Records = h.written
 }
@@ -127,14 +132,28 @@ func (h *hunt) checkpoint(ctx context.Context) error {
 	return h.journal.Checkpoint(ctx, state)
 }
 
+// readState reads what the last checkpoint left. A search that was begun in one
+// way goes on in it, whatever would be chosen now.
+func (h *hunt) readState() error {
+	if h.journal.State != nil {
+		if err := json.Unmarshal(h.journal.State, &h.state); err != nil {
+			return fmt.Errorf("reading how far the search was: %w", err)
+		}
+	}
+	for _, i := range h.env.Instances {
+		if i.Name == h.state.From {
+			h.instance = i
+		}
+	}
+	h.state.From = h.instance.Name
+	return nil
+}
+
 // resume reads again what an interrupted run had found. Over means that it had
 // found everything.
 func (h *hunt) resume(ctx context.Context, res *auditlog.Results) (over bool, err error) {
 	if h.journal.State == nil {
 		return false, nil
-	}
-	if err := json.Unmarshal(h.journal.State, &h.state); err != nil {
-		return false, fmt.Errorf("reading how far the search was: %w", err)
 	}
 	if h.instance.Remote != nil {
 		h.instance.Remote.ids = h.state.Remote
@@ -161,7 +180,7 @@ func (h *hunt) replay(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading what the search had found: %w", err)
 		}
-		r := auditlog.NewRecord(string(line))
+		r := packedRecord(line)
 		if err := h.keep(r, h.look(r)); err != nil {
 			return err
 		}

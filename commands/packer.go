@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"auditbot/auditlog"
 )
 
 // A packer writes records as NDJSON, packed with gzip: one member (RFC 1952,
@@ -91,6 +93,15 @@ func packedLines(ctx context.Context, open func(context.Context) (io.ReadCloser,
 			}
 		}
 	}
+}
+
+// packedRecord is the record in a line. One that is not an object is what
+// [auditlog.UnreadableRecord] made of its text.
+func packedRecord(line []byte) auditlog.Record {
+	if len(line) > 0 && line[0] == '"' {
+		return auditlog.Record{Raw: bytes.Clone(line), Unreadable: true}
+	}
+	return auditlog.NewRecord(string(line))
 }
 
 // readLine is the next line without its end. It is valid until the next read

@@ -15,6 +15,9 @@ import (
 // maxRows is how many records a reply's table shows; the file has them all.
 const maxRows = 50
 
+// maxFetch is how many records a filter looks at if nothing else is said.
+const maxFetch = 50_000
+
 // maxShownRaw is how many bytes of JSON raw-response shows.
 const maxShownRaw = 16 << 10
 
@@ -67,6 +70,9 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 		if h.filter, err = newFilter(a.Filter); err != nil {
 			return nil, named(err, "filter")
 		}
+	}
+	if a.MaxFetch != maxFetch && a.Filter == "" && a.Sort == "" && a.CountBy == "" {
+		return nil, mistakef("max_fetch goes with filter, sort or count_by").hintf("a plain search is bounded by result_size: result_size=1000")
 	}
 	if a.Sort != "" {
 		if a.Size == 0 || a.Size > maxOrdered {

@@ -237,7 +237,7 @@ func TestATenantThatDiesInTheMiddleOfASearch(t *testing.T) {
 	s.signIn()
 	s.answer(first, "UserLoginFailed")
 	s.tenant.Fail(tenantsim.Hung)
-	asked, err := s.slack.Say("U0ADA", "C0INCIDENTS", "", `!o365-auditlog-search start_date="14 days" result_size=5000`)
+	asked, err := s.slack.Say("U0ADA", "C0INCIDENTS", "", `!o365-auditlog-search start_date="14 days" result_size=4000`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,9 @@ func markdown(r commands.Reply) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, o := range r.Offers {
+		b.WriteString(literal(o.Label) + ":\n\n" + fenced(o.Line))
+	}
 	b.WriteString(table(r.Table))
 	if n := len(r.Table.Rows); n < r.Table.Total {
 		fmt.Fprintf(&b, "The table shows %d of %d; --json prints all, and --out DIR keeps them.\n\n", n, r.Table.Total)

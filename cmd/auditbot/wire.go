@@ -133,7 +133,7 @@ func (t *tenant) as(person string) commands.Instance {
 func (t *tenant) graphAs(person string) commands.Instance {
 	account := &signin.Account{Entra: t.graph.entra, Store: t.store, Key: t.Name + "-graph/" + person, Expect: t.Accounts[person]}
 	remote := new(commands.Remote)
-	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember}
+	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember, Waiting: remote.Waiting}
 	return commands.Instance{
 		Name:     t.Name + "-graph", // which no instance can be called
 		Tenant:   t.Tenant,
