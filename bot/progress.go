@@ -70,6 +70,7 @@ func (b *Bot) beginProgress(ctx context.Context, t *task) bool {
 	ts := t.state.Progress
 	t.mu.Unlock()
 	if ts != "" {
+		b.edit(ctx, t, b.progressForm(t, nil)) // it may say that the command waits
 		return true
 	}
 	ts, err := b.say(ctx, t.Channel, t.Place(), b.progressForm(t, nil), slack.SlackMetadata{})
