@@ -191,7 +191,7 @@ func (r *Results) read(v *Verdict, yield func(Record) bool) error {
 		Results: r,
 		limits:  r.source.Limits(),
 		ready:   make(chan fetched),
-		room:    r.source.Limits().InFlight,
+		room:    min(4, r.source.Limits().InFlight),
 		edge:    map[[32]byte]bool{},
 		strays:  map[[32]byte]bool{},
 	}

@@ -147,9 +147,9 @@ func (w *windows) waiting() int {
 // it is not, more would only fill the memory.
 func (w *windows) pace() {
 	switch {
-	case w.idle > 2*w.busy:
-		w.room = min(w.room+1, w.limits.InFlight)
-	case w.idle < w.busy:
+	case w.idle > 4*w.busy:
+		w.room = min(2*w.room, w.limits.InFlight)
+	case w.idle < 2*w.busy:
 		w.room = max(w.room-1, min(2, w.limits.InFlight))
 	}
 	w.idle, w.busy = w.idle*3/4, w.busy*3/4 // what was long ago counts less
