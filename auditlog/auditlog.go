@@ -3,8 +3,8 @@
 //
 // A [Query] says which records are wanted. A [Log] asks a [Source] for them:
 // package exchange (Search-UnifiedAuditLog over Exchange Online's admin API)
-// is one, package graph (Microsoft Graph's audit log queries) will be
-// another. The answer is a [Results]: a loop over its records, newest first,
+// is one, package graph (Microsoft Graph's audit log queries) is another. The
+// answer is a [Results]: a loop over its records, newest first,
 // and, asked after the loop, a [Verdict]:
 //
 //	res := log.Search(ctx, auditlog.Query{Start: monday, End: now, UserIDs: []string{"ada@contoso.com"}, Newest: 10})
@@ -15,6 +15,15 @@
 //
 // A [Record] keeps the bytes that Microsoft sent. Nothing here re-encodes
 // them.
+//
+// # Where to look
+//
+//   - auditlog.go: queries, sources, results; the newest few in one search.
+//   - windows.go: everything, in windows that meet exactly; resume.go: what an
+//     interrupted search goes on from; stream.go: sources that do not sort.
+//   - verdict.go: whether that was everything.
+//   - record.go, virtual.go: a record's bytes, and its fields by name.
+//   - operations.go, record_types.go: what people type, and what is sent.
 //
 // Package signin gets the tokens that a source needs; package tenantsim is a
 // tenant on loopback to try all of this against.

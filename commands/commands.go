@@ -10,6 +10,11 @@
 // row of [All] answers with a [Reply]. What a function needs from the outside
 // is in [Env].
 //
+// The search has several rooms: search.go (its arguments), backend.go (which
+// way it asks), hunt.go (while it runs, and how it goes on after an
+// interruption), filter.go, order.go, count.go, fields.go (what becomes of the
+// records), found.go (the reply) and attach.go (the files).
+//
 // To add a command: write its argument struct, with the names, the help and
 // which of them are required in the tags; write its function; add a row to
 // All. Help, mistakes and near-miss suggestions follow from the row.
