@@ -129,6 +129,10 @@ type Instance struct {
 	Budget  func() (used, limit int)
 	Remote  *Remote
 
+	// National tells that this is Graph of a national cloud, where it cannot
+	// be asked for the audit log.
+	National bool
+
 	// Seen is the names of operations that were seen in this tenant, and See
 	// adds some. Nil means that none are remembered.
 	Seen func(ctx context.Context) ([]string, error)

@@ -306,3 +306,11 @@ func TestSizesThatCannotBe(t *testing.T) {
 	m = mistaken(t, shelfEnv(&shelf{}), twoDays+`filter='Operation == '`)
 	says(t, m.Problem, "filter")
 }
+
+func TestGraphIsForTheGlobalCloudOnly(t *testing.T) {
+	e := shelfEnv(&shelf{})
+	e.Instances = append(e.Instances, Instance{Name: "contoso-graph", GraphOf: "contoso", National: true})
+	m := mistaken(t, e, twoDays+"backend=graph")
+	says(t, m.Problem+" "+m.Hint, "global cloud only", "backend=exchange")
+	answer(t, e, twoDays+"result_size=all") // backend=auto
+}

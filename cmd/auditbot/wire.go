@@ -143,6 +143,7 @@ func (t *tenant) graphAs(person string) commands.Instance {
 		GraphOf:  t.Name,
 		Budget:   t.graph.Budget,
 		Remote:   remote,
+		National: !strings.HasPrefix(t.GraphURL, "http://") && !strings.EqualFold(strings.TrimRight(t.GraphURL, "/"), "https://graph.microsoft.com"),
 		Seen:     t.seen.list,
 		See:      t.seen.add,
 	}
