@@ -38,7 +38,7 @@ import (
 // All is every command, in the order in which !help prints them.
 func All() []Command {
 	return []Command{
-		command("o365-auditlog-search", "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10, MaxFetch: maxFetch, Format: "json"}, search),
+		command(searchName, "search the unified audit log", searchArgs{Start: When{"24 hours"}, Size: 10, MaxFetch: maxFetch, Format: "json"}, search),
 		command("o365-auditlog-auth-start", "sign in to Microsoft 365 with a device code", instanceArgs{}, authStart),
 		command("o365-auditlog-auth-complete", "check now whether the sign-in is done", instanceArgs{}, authComplete),
 		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),

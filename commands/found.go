@@ -221,7 +221,13 @@ func literal(s string) string { return fmt.Sprintf("%q", s) }
 // filters and with one of ours. Its dates are fixed, so that the range stays
 // the same whenever it is run.
 func (h *hunt) lineWithout(name, filter string) string {
-	line := []string{h.env.Prefix + "o365-auditlog-search"}
+	line := []string{h.env.Prefix + searchName}
+	usual := map[string]string{}
+	if c, ok := find(searchName); ok {
+		for _, a := range arguments(c.args) {
+			usual[a.name] = a.fallback
+		}
+	}
 	for _, a := range arguments(h.searchArgs) {
 		value := a.value.Interface()
 		switch {
@@ -235,7 +241,7 @@ func (h *hunt) lineWithout(name, filter string) string {
 			value = "(" + h.Filter + ") and (" + filter + ")"
 		case a.name == "filter" && filter != "":
 			value = filter
-		case a.value.IsZero() && a.name != "result_size" && a.name != "max_fetch":
+		case a.fallback == usual[a.name] && !(a.value.IsZero() && usual[a.name] != ""):
 			continue
 		}
 		if list, ok := value.([]string); ok {

@@ -15,6 +15,8 @@ import (
 // maxRows is how many records a reply's table shows; the file has them all.
 const maxRows = 50
 
+const searchName = "o365-auditlog-search"
+
 // maxFetch is how many records a filter looks at if nothing else is said.
 const maxFetch = 50_000
 
