@@ -179,6 +179,9 @@ func (r *Results) All() iter.Seq2[Record, error] {
 		v.Ended = r.now().UTC()
 		v.Fetched, v.Records = r.count, r.count
 		v.close()
+		if r.query.Verify && v.Differ == 0 && len(v.Lost) == 0 {
+			v.Note("fetched twice, and both times the same")
+		}
 		v.judgeAges(r.cutAt)
 		r.verdict = v
 	}

@@ -51,6 +51,8 @@ type Verdict struct {
 	// key of what they ask for. Only Graph has such.
 	Queries map[string]string
 
+	Applied map[string]string // what was done to the records after they were fetched: filter, sort, count_by, result_size
+
 	missing, unsure bool
 	gaps            []gap
 	tally
@@ -311,6 +313,9 @@ type verdictJSON struct {
 
 	Gaps    []gap             `json:"gaps,omitempty"` // windows with a loss or a doubt
 	Queries map[string]string `json:"queries,omitempty"`
+
+	Applied     map[string]string `json:"applied,omitempty"`
+	OnlyMatched bool              `json:"only_what_microsoft_matched,omitempty"`
 }
 
 // MarshalJSON gives the verdict for machines, as in verdict.json.
@@ -318,7 +323,7 @@ func (v Verdict) MarshalJSON() ([]byte, error) {
 	return json.Marshal(verdictJSON{
 		v.Status(), nonNil(v.Asked), nonNil(v.Lost), nonNil(v.Noted), v.Query, v.Backend, v.Fetched, v.Records,
 		v.Windows, v.Requests, v.Retries, v.Duplicates, nonNil(v.Warnings), v.Started, v.Ended, v.Version,
-		v.gaps, v.Queries,
+		v.gaps, v.Queries, v.Applied, v.Status() == Complete && v.onlyMatched(),
 	})
 }
 
@@ -331,7 +336,7 @@ func (v *Verdict) UnmarshalJSON(text []byte) error {
 	*v = Verdict{
 		Asked: j.Asked, Lost: j.Lost, Noted: j.Noted, Query: j.Query, Backend: j.Backend, Fetched: j.Fetched, Records: j.Records,
 		Windows: j.Windows, Requests: j.Requests, Retries: j.Retries, Duplicates: j.Duplicates, Warnings: j.Warnings,
-		Started: j.Started, Ended: j.Ended, Version: j.Version, gaps: j.Gaps, Queries: j.Queries,
+		Started: j.Started, Ended: j.Ended, Version: j.Version, gaps: j.Gaps, Queries: j.Queries, Applied: j.Applied,
 		missing: j.Verdict == Partial, unsure: j.Verdict == Unknown,
 	}
 	return nil

@@ -328,7 +328,7 @@ func TestTwoPassesThatDifferAreALossAndTheirUnionIsThere(t *testing.T) {
 	b.lose, b.asked = nil, nil
 	res = later(b).Search(t.Context(), q)
 	all(t, res)
-	if v := res.Verdict(); v.String() != "Complete" || v.Requests != 2 {
+	if v := res.Verdict(); v.String() != "Complete: fetched twice, and both times the same" || v.Requests != 2 {
 		t.Error(v, v.Requests)
 	}
 }

@@ -159,6 +159,9 @@ func leftOut(r commands.Reply, shown int) string {
 		return ""
 	}
 	where := "the file has all"
+	if r.Table.Rest != "" {
+		where = r.Table.Rest + " has all"
+	}
 	if !hasFile(r) {
 		where = "run it without ignore-outputs to get all as a file"
 	}

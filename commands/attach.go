@@ -25,6 +25,9 @@ const (
 	separator    = ",\n"
 )
 
+// countsName is the file of all counts.
+const countsName = "counts.csv"
+
 // records yields those of the answer, in its order.
 func (h *hunt) records(ctx context.Context) iter.Seq2[auditlog.Record, error] {
 	return func(yield func(auditlog.Record, error) bool) {
@@ -105,6 +108,13 @@ func (h *hunt) attach(ctx context.Context) (files []File, err error) {
 		f, err := h.file(ctx)
 		if err != nil {
 			return nil, err
+		}
+		files = append(files, f)
+	}
+	if h.counts != nil {
+		f, err := h.env.Keep(ctx, countsName, func(w FileWriter) error { return writeTable(w, h.counts.table(maxCounted+1)) })
+		if err != nil {
+			return nil, fmt.Errorf("keeping the counts: %w", err)
 		}
 		files = append(files, f)
 	}

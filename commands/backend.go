@@ -78,7 +78,7 @@ func (h *hunt) submissions() string {
 		return ""
 	}
 	used, limit := h.instance.Budget()
-	return fmt.Sprintf("queries that this bot created at Graph within 24 hours: %d, of about %d that a tenant may", used, limit)
+	return fmt.Sprintf("this bot has created %d of the about %d Graph queries that a tenant may create in 24 hours", used, limit)
 }
 
 // tenants is how many tenants there are to choose from.

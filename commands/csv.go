@@ -54,6 +54,25 @@ func writeCSV(w io.Writer, records iter.Seq2[auditlog.Record, error], columns []
 	return nil
 }
 
+// writeTable writes a table as CSV, with the same guard.
+func writeTable(w io.Writer, t Table) error {
+	file := csv.NewWriter(w)
+	for _, row := range append([][]string{t.Columns}, t.Rows...) {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = unarmed(cell)
+		}
+		if err := file.Write(cells); err != nil {
+			return fmt.Errorf("writing a table as CSV: %w", err)
+		}
+	}
+	file.Flush()
+	if err := file.Error(); err != nil {
+		return fmt.Errorf("writing the end of a CSV file: %w", err)
+	}
+	return nil
+}
+
 func csvCell(v auditlog.View, column string) string {
 	switch {
 	case column == "AuditData":

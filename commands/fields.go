@@ -72,6 +72,22 @@ func (n *fieldNames) check(fields []string) error {
 	return nil
 }
 
+// misspelt is a [*Mistake] if no record has one of these fields and one has a
+// field that is called nearly so.
+func (n *fieldNames) misspelt(fields []string) error {
+	for _, field := range fields {
+		if n.has(field) {
+			continue
+		}
+		for name := range n.names {
+			if len(field) > 4 && distance(strings.ToLower(field), strings.ToLower(name)) <= 2 {
+				return n.unknown(field)
+			}
+		}
+	}
+	return nil
+}
+
 func (n *fieldNames) has(field string) bool {
 	if n.found[field] || slices.Contains(auditlog.VirtualFields(), strings.ToLower(field)) {
 		return true

@@ -14,7 +14,7 @@ import (
 
 // reply is the answer to a hunt that is over.
 func (h *hunt) reply(ctx context.Context) (Reply, error) {
-	if err := h.fields.check(h.fieldsAsked()); err != nil && h.passed > 0 {
+	if err := h.fields.misspelt(h.fieldsAsked()); err != nil && h.passed > 0 {
 		return Reply{}, err
 	}
 	files, err := h.attach(ctx)
@@ -65,7 +65,9 @@ func (h *hunt) fieldsAsked() []string {
 func (h *hunt) table() Table {
 	switch {
 	case h.counts != nil:
-		return h.counts.table(maxRows)
+		t := h.counts.table(maxRows)
+		t.Rest = countsName
+		return t
 	case h.written == 0:
 		return Table{}
 	case len(h.Fields) > 0:
@@ -101,12 +103,9 @@ func (h *hunt) notes() (notes []string) {
 		notes = append(notes, "record types sent: "+strings.Join(h.query.RecordTypes, ", "))
 	}
 	if h.filter != nil {
-		verb := "pass"
-		if h.passed == 1 {
-			verb = "passes"
-		}
-		notes = append(notes, fmt.Sprintf("%s of %s fetched %s the filter", thousands(h.passed), thousands(h.verdict.Fetched), verb), h.misnamed())
+		notes = append(notes, h.passing())
 	}
+	notes = append(notes, h.misnamed())
 	if h.counts != nil {
 		notes = append(notes, h.counts.note())
 	}
@@ -116,14 +115,30 @@ func (h *hunt) notes() (notes []string) {
 	return notes
 }
 
-// misnamed warns of a field in the filter that no record has: it lets nothing
-// pass if it was misspelt.
+// passing says how many of how many records the filter let pass.
+func (h *hunt) passing() string {
+	verb := "pass"
+	if h.passed == 1 {
+		verb = "passes"
+	}
+	if h.early() && h.passed == int(h.Size) {
+		return fmt.Sprintf("the newest %s that pass the filter; %s records were read to find them", thousands(h.passed), thousands(h.verdict.Fetched))
+	}
+	return fmt.Sprintf("%s of %s fetched %s the filter", thousands(h.passed), thousands(h.verdict.Fetched), verb)
+}
+
+// misnamed warns of fields that none of the records has: a column stays empty
+// for it, and a filter lets nothing pass if it was misspelt.
 func (h *hunt) misnamed() string {
-	m, ok := errors.AsType[*Mistake](h.fields.check(h.filter.fields()))
+	names := h.fieldsAsked()
+	if h.filter != nil {
+		names = append(names, h.filter.fields()...)
+	}
+	m, ok := errors.AsType[*Mistake](h.fields.check(names))
 	if !ok || h.verdict.Fetched == 0 {
 		return ""
 	}
-	return warning + m.Problem + ", which the filter reads; " + m.Hint
+	return fmt.Sprintf("%s%s, of the %s that were read; %s", warning, m.Problem, thousands(h.looked), m.Hint)
 }
 
 // quoted is names with quotes around them, since some end with a blank or hold
@@ -184,9 +199,9 @@ func (h *hunt) offers() (offers []Offer) {
 		name, label, filter string
 		given               bool
 	}{
-		{"ip_addresses", "Look for the address ourselves", addressFilter(h.IPs), len(h.IPs) > 0},
-		{"user_ids", "Look for the person ourselves", personFilter(h.Users), len(h.Users) > 0},
-		{"free_text", "Look for the text ourselves", "lower(text) contains " + literal(strings.ToLower(h.FreeText)), h.FreeText != ""},
+		{"ip_addresses", "Search all records for this address", addressFilter(h.IPs), len(h.IPs) > 0},
+		{"user_ids", "Search all records for this person", personFilter(h.Users), len(h.Users) > 0},
+		{"free_text", "Search all records for this text", "lower(text) contains " + literal(strings.ToLower(h.FreeText)), h.FreeText != ""},
 	} {
 		if o.given {
 			offers = append(offers, Offer{Label: o.label, Line: h.lineWithout(o.name, o.filter)})
@@ -252,7 +267,7 @@ func (h *hunt) lineWithout(name, filter string) string {
 	return strings.Join(line, " ")
 }
 func title(q auditlog.Query, n int) string {
-	found := fmt.Sprintf("%d records", n)
+	found := thousands(n) + " records"
 	switch n {
 	case 0:
 		found = "no records found"

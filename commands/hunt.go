@@ -99,10 +99,26 @@ func (h *hunt) run(ctx context.Context) (err error) {
 // fetched.
 func (h *hunt) judge() {
 	h.sort()
-	if h.written < h.passed {
+	switch {
+	case h.written == h.passed:
+	case h.counts != nil:
+		h.verdict.Note(fmt.Sprintf("all %s records are counted; the newest %s are attached", thousands(h.passed), thousands(h.written)))
+	default:
 		h.verdict.AsAsked(fmt.Sprintf("%s of %s records are attached, as result_size says", thousands(h.written), thousands(h.passed)))
 	}
 	h.verdict.Records = h.written
+	h.verdict.Applied = h.applied()
+}
+
+// applied is what became of the records here, for the verdict.
+func (h *hunt) applied() map[string]string {
+	applied := map[string]string{"result_size": h.Size.String()}
+	for name, value := range map[string]string{"filter": h.Filter, "sort": h.Sort, "count_by": h.CountBy} {
+		if value != "" {
+			applied[name] = value
+		}
+	}
+	return applied
 }
 
 // sort puts the records into the answer that come first in the order asked for.
@@ -200,7 +216,7 @@ func (h *hunt) take(r auditlog.Record) (enough bool, err error) {
 	view := h.look(r)
 	if h.filter != nil {
 		if ok, err := h.filter.passes(view); err != nil || !ok {
-			return false, named(err, "filter")
+			return false, err
 		}
 	}
 	if h.early() && h.passed == int(h.Size) {

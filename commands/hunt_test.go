@@ -236,7 +236,7 @@ func TestCountsSeeEveryRecordAndTheFileHasTheNewest(t *testing.T) {
 	if reply.Table.Columns[0] != "user" || len(reply.Table.Rows) != 3 || reply.Table.Rows[0][1] != "1000" {
 		t.Errorf("%v", reply.Table)
 	}
-	if got := contextIDs(t, content(t, reply.Context)); len(got) != 20 || !strings.Contains(reply.Verdict.String(), "20 of 3,000 records") {
+	if got := contextIDs(t, content(t, reply.Context)); len(got) != 20 || !strings.Contains(reply.Verdict.String(), "all 3,000 records are counted; the newest 20 are attached") {
 		t.Errorf("%d records: %v", len(got), reply.Verdict)
 	}
 }

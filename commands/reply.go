@@ -34,6 +34,7 @@ type Table struct {
 	Columns []string
 	Rows    [][]string // each as long as Columns
 	Total   int        // how many rows there would be without a limit; len(Rows) if nothing was cut
+	Rest    string     // what has all of them, such as "counts.csv"; "" means the file of the records
 }
 
 // A File is an attachment.

@@ -88,7 +88,15 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 	if !slices.Contains([]string{"json", "ndjson", "csv"}, a.Format) {
 		return nil, mistakef("format: %q is not a format", shorten(a.Format, 60)).hintf("write format=json, format=ndjson or format=csv")
 	}
+	for name, field := range map[string]string{"sort": a.Sort, "count_by": a.CountBy} {
+		if strings.ContainsAny(field, ", ") {
+			return nil, mistakef("%s takes one field, and %q is more", name, shorten(field, 60)).hintf("write %s=user", name)
+		}
+	}
 	h.fields.want(h.fieldsAsked()...)
+	if h.filter != nil {
+		h.fields.want(h.filter.fields()...)
+	}
 	return h, h.choose(ctx)
 }
 

@@ -220,12 +220,15 @@ func worse(a, b int) int {
 func (t *terminal) one(ctx context.Context, line string) outcome {
 	o := outcome{Command: line, Status: "answered", Files: []string{}}
 	env := t.env(&o)
-	reply, err := commands.Run(ctx, env, line)
+	env.Cancelled = ctx.Done() // an interrupted search answers with what it has; a second signal ends it at once
+	whole := context.WithoutCancel(ctx)
+	reply, err := commands.Run(whole, env, line)
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
 		if err = t.signIn(ctx, env, need.Instance); err == nil {
-			reply, err = commands.Run(ctx, env, line)
+			reply, err = commands.Run(whole, env, line)
 		}
 	}
+	ctx = whole
 	o.reply = reply
 	if err == nil {
 		err = t.keepJournal(ctx, &o)
@@ -429,7 +432,7 @@ func (t *terminal) show(o outcome) error {
 		_, err := io.WriteString(t.stdout, "{}\n")
 		return err
 	}
-	content, err := o.reply.Context.Open(t.ctx)
+	content, err := o.reply.Context.Open(context.WithoutCancel(t.ctx))
 	if err != nil {
 		return err
 	}

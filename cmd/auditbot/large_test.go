@@ -54,7 +54,7 @@ func TestEveryRecordOfABadDay(t *testing.T) {
 	before := s.tenant.Asked("Search-UnifiedAuditLog")
 	kill = s.start()
 	answer := s.answerWithin(asked, "Audit log from", 3*time.Minute)
-	if text := blockText(answer.Blocks); !strings.Contains(text, "40000 records") || !strings.Contains(text, "Complete") || strings.Contains(text, "⚠️") {
+	if text := blockText(answer.Blocks); !strings.Contains(text, "40,000 records") || !strings.Contains(text, "Complete") || strings.Contains(text, "⚠️") {
 		t.Errorf("the answer is\n%s", text)
 	}
 	lines, verdict := s.attached(asked)

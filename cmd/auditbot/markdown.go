@@ -26,7 +26,9 @@ func markdown(r commands.Reply) string {
 		b.WriteString(literal(o.Label) + ":\n\n" + fenced(o.Line))
 	}
 	b.WriteString(table(r.Table))
-	if n := len(r.Table.Rows); n < r.Table.Total {
+	if n := len(r.Table.Rows); n < r.Table.Total && r.Table.Rest != "" {
+		fmt.Fprintf(&b, "The table shows %d of %d; with --out DIR, %s has all.\n\n", n, r.Table.Total, r.Table.Rest)
+	} else if n < r.Table.Total {
 		fmt.Fprintf(&b, "The table shows %d of %d; --json prints all, and --out DIR keeps them.\n\n", n, r.Table.Total)
 	}
 	if r.Code != "" {

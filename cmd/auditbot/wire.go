@@ -136,7 +136,7 @@ func (t *tenant) graphAs(person string) commands.Instance {
 	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember, Waiting: remote.Waiting}
 	return commands.Instance{
 		Name:     t.Name + "-graph", // which no instance can be called
-		Tenant:   t.Tenant,
+		Tenant:   t.Tenant + " (Microsoft Graph)",
 		Insecure: t.Insecure,
 		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
 		Account:  account,
