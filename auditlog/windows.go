@@ -28,6 +28,7 @@ type job struct {
 	window
 	started bool
 	failed  int    // how many wider windows around it failed
+	rested  int    // how often it was fetched again after a rest
 	catch   *catch // nil until it is fetched
 }
 
@@ -64,6 +65,13 @@ type windows struct {
 	edge   map[[32]byte]bool
 	strays map[[32]byte]bool
 }
+
+// A window that fails after all tries of its source, when others did not, is
+// fetched again after firstRest, and after twice and four times as long.
+const (
+	maxRests  = 3
+	firstRest = 30 * time.Second
+)
 
 // sourEnough is how many windows in a row may fail before the rest is given up.
 const sourEnough = 3
@@ -229,6 +237,9 @@ func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, 
 		w.divide(j, (j.width() / 2).Truncate(time.Second))
 		return true, nil
 	}
+	if w.ok && j.rested < maxRests && w.rest(ctx, j) {
+		return true, nil
+	}
 	w.sour++
 	v.Err = c.err
 	older := len(w.line) > 1
@@ -242,6 +253,19 @@ func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, 
 		w.line = w.line[:1]
 	}
 	return false, nil
+}
+
+// rest waits, and then has a window fetched again: other windows worked, so the
+// service is likely away for a while. It is false if there is no time for that.
+func (w *windows) rest(ctx context.Context, j *job) bool {
+	select {
+	case <-time.After(firstRest << j.rested):
+	case <-ctx.Done():
+		return false
+	}
+	j.rested++
+	j.started, j.catch = false, nil
+	return true
 }
 
 // stopped is how a search ends whose context has ended: with what it has, if

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"auditbot/auditlog"
@@ -202,22 +203,44 @@ func TestASecondWithMoreThanTheServiceHandsOutIsALoss(t *testing.T) {
 }
 
 func TestAWindowThatFailsIsNamedAndTheRestIsThere(t *testing.T) {
-	records := crowd(3000)
-	bad := noon.Add(-2 * time.Hour)
-	b := &busy{records: records, limit: 50, large: 1000, inFlight: 3, fail: func(q auditlog.Query) error {
-		if !q.Start.After(bad) && q.End.After(bad) && q.End.Sub(q.Start) < 6*time.Hour {
-			return &auditlog.Refusal{Problem: "the service is ill"}
+	synctest.Test(t, func(t *testing.T) {
+		bad := noon.Add(-2 * time.Hour)
+		b := &busy{records: crowd(3000), limit: 50, large: 1000, inFlight: 3, fail: func(q auditlog.Query) error {
+			if !q.Start.After(bad) && q.End.After(bad) && q.End.Sub(q.Start) < 6*time.Hour {
+				return &auditlog.Refusal{Problem: "the service is ill"}
+			}
+			return nil
+		}}
+		res := later(b).Search(t.Context(), day(0))
+		got := all(t, res)
+		if len(got) < 2900 || len(got) == 3000 {
+			t.Errorf("%d records", len(got))
 		}
-		return nil
-	}}
-	res := later(b).Search(t.Context(), day(0))
-	got := all(t, res)
-	if len(got) < 2900 || len(got) == 3000 {
-		t.Errorf("%d records", len(got))
-	}
-	if v := res.Verdict(); v.Status() != auditlog.Partial || !strings.Contains(v.String(), "could not be fetched: the service is ill (2026-11-05 0") {
-		t.Error(v)
-	}
+		if v := res.Verdict(); v.Status() != auditlog.Partial || !strings.Contains(v.String(), "could not be fetched: the service is ill (2026-11-05 0") {
+			t.Error(v)
+		}
+	})
+}
+
+func TestAServiceThatIsAwayForAWhileIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := crowd(3000)
+		began := time.Now()
+		b := &busy{records: records, limit: 50, large: 1000, inFlight: 3}
+		b.fail = func(auditlog.Query) error {
+			b.mu.Lock()
+			n := len(b.asked)
+			b.mu.Unlock()
+			if n > 40 && time.Since(began) < 2*time.Minute {
+				return &auditlog.Refusal{Problem: "away"}
+			}
+			return nil
+		}
+		res := later(b).Search(t.Context(), day(0))
+		if got := all(t, res); !slices.Equal(got, ids(records)) || res.Verdict().String() != "Complete" {
+			t.Errorf("%d records: %v", len(got), res.Verdict())
+		}
+	})
 }
 
 func TestAServiceThatFailsThroughoutIsAnError(t *testing.T) {
