@@ -70,7 +70,8 @@ type Source struct {
 
 	// Token gives the token to send. Rejected is the access token that the
 	// service has just refused, "" if none: then a new one is wanted. Its
-	// error comes back wrapped from whatever was asked of the Source.
+	// error comes back wrapped from whatever was asked of the Source. Several
+	// goroutines call it at once.
 	Token func(ctx context.Context, rejected auditlog.Secret) (auditlog.Token, error)
 }
 

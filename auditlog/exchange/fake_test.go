@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,9 +144,12 @@ func query(n int) auditlog.Query {
 // "T2" when that is refused, and so on.
 func source(h http.Handler) *exchange.Source {
 	n := 1
+	var mu sync.Mutex
 	return &exchange.Source{
 		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{h}}, URL: "https://outlook.office365.com/", ID: "contoso.onmicrosoft.com"},
 		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if string(rejected) == "T"+strconv.Itoa(n) {
 				n++
 			}

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,7 @@ type search struct {
 	session *session
 	try     int   // of what is being fetched, counted from 1
 	most    int   // distinct rows of the session that came furthest
-	silent  bool  // one session ended without a row
+	ends    []int // distinct rows of each session that ended doubtfully
 	salvage []row // of the fullest answer with which the service gave up
 }
 
@@ -101,6 +102,7 @@ type session struct {
 	request  request
 	rows     int // so far, with those that came again
 	distinct int // so far, each once
+	before   int // of these, from the call before that one
 	inCall   int // of these, from the call whose links are being followed
 	first    int // of these, on that call's first page
 	links    int // followed in that call
@@ -203,13 +205,14 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 			s.most, s.try = s.session.distinct, 1
 		}
 		if len(p.rows) == 0 && !p.linked {
-			if !s.silent && s.session.rows == 0 && s.most == 0 {
-				s.silent = true // asked once more before it is believed
-				s.begin()
-				continue
+			if !s.doubtful() {
+				s.end(ctx, yield)
+				return nil
 			}
-			s.end(ctx, yield)
-			return nil
+			if err := s.askAgain(ctx); err != nil {
+				return s.giveUp(err, yield)
+			}
+			continue
 		}
 		if !yield(p.rows) {
 			return nil
@@ -218,6 +221,47 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 			return err
 		}
 	}
+}
+
+// An answer without rows ends a session, and looks like one of a service that
+// cannot find anything just now. It is believed when it follows a call that
+// brought fewer rows than it may have; otherwise when three sessions in a row
+// have ended alike. Past maxEnds sessions there is no more to be learnt.
+const (
+	alikeEnds = 3
+	maxEnds   = 8
+)
+
+// doubtful tells whether the end of the session need be confirmed by another.
+func (s *search) doubtful() bool {
+	n := s.session
+	if n.distinct > 0 && n.before < s.size {
+		return false
+	}
+	if n.distinct == 0 && s.most > 0 {
+		return false // that it found less than before is said by end
+	}
+	s.ends = append(s.ends, n.distinct)
+	if len(s.ends) == maxEnds {
+		s.verdict.Doubt("the service ended the same search after different numbers of records")
+		return false
+	}
+	last := s.ends[max(0, len(s.ends)-alikeEnds):]
+	return len(last) < alikeEnds || slices.ContainsFunc(last, func(rows int) bool { return rows != n.distinct })
+}
+
+// askAgain begins a session to confirm the end of the one before: at once, and
+// then after a pause, when whatever was wrong may have passed.
+func (s *search) askAgain(ctx context.Context) error {
+	if len(s.ends) > 1 {
+		select {
+		case <-time.After(cmp.Or(s.Tenant.Backoff, 2*time.Second)):
+		case <-ctx.Done():
+			return fmt.Errorf("asking once more: %w", context.Cause(ctx))
+		}
+	}
+	s.begin()
+	return nil
 }
 
 // next fetches the session's next page.
@@ -299,7 +343,7 @@ func (n *session) turn(p *page, next string, size int) {
 		n.more = r.more
 	}
 	if n.link == "" {
-		n.inCall, n.first, n.links = 0, len(p.rows), 0
+		n.before, n.inCall, n.first, n.links = n.inCall, 0, len(p.rows), 0
 	} else {
 		n.links++
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,9 +50,12 @@ func as(tenant *tenantsim.Server, upn string) *exchange.Source {
 		url = "https://outlook.office365.com"
 	}
 	var token auditlog.Secret
+	var mu sync.Mutex
 	return &exchange.Source{
 		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{tenant}, Timeout: 110 * time.Second}, URL: url, ID: "contoso.com"},
 		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if token == rejected { // "" at first
 				token = auditlog.Secret(tenant.Token(upn))
 			}

@@ -258,7 +258,7 @@ func TestAnInterruptedFirstStartIsFinished(t *testing.T) {
 			remove(t, filepath.Join(dir, "jetstream", "$G"))
 		},
 		"before the last stream": func(t *testing.T, dir string) {
-			remove(t, stream(t, dir, "KV_auditbot_remote"))
+			remove(t, stream(t, dir, "KV_auditbot_seen"))
 		},
 		"within a stream": func(t *testing.T, dir string) {
 			remove(t, filepath.Join(stream(t, dir, "auditbot_evidence"), "meta.sum"))
@@ -341,7 +341,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	added := []string{"auditbot_journals", "KV_auditbot_seen", "KV_auditbot_remote"}
+	added := []string{"auditbot_journals", "KV_auditbot_seen"}
 	for _, part := range added {
 		remove(t, stream(t, dir, part))
 	}
