@@ -255,7 +255,7 @@ func (s *search) doubtful() bool {
 func (s *search) askAgain(ctx context.Context) error {
 	if len(s.ends) > 1 {
 		select {
-		case <-time.After(cmp.Or(s.Tenant.Backoff, 2*time.Second)):
+		case <-time.After(cmp.Or(s.Tenant.Backoff, 2*time.Second) / 4):
 		case <-ctx.Done():
 			return fmt.Errorf("asking once more: %w", context.Cause(ctx))
 		}
