@@ -152,7 +152,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		defer func() { pieceSize = whole }()
 		if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
-			t.Skip("it would be unpacked")
+			return // it would be unpacked
 		}
 		want, wantErr := readByParts(body)
 		for _, pieceSize = range []int{whole, 16} {

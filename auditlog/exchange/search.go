@@ -235,7 +235,7 @@ const (
 // doubtful tells whether the end of the session need be confirmed by another.
 func (s *search) doubtful() bool {
 	n := s.session
-	if n.distinct > 0 && n.before < s.size {
+	if n.distinct > 0 && n.before < s.size || n.rows >= s.limit { // past its limit, a session has nothing more to say
 		return false
 	}
 	if n.distinct == 0 && s.most > 0 {

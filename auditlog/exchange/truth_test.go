@@ -118,9 +118,6 @@ func TestASecondPassSeesWhatWasDroppedWithoutAWord(t *testing.T) {
 }
 
 func TestASecondWithMoreThanTheServiceReturnsIsNamed(t *testing.T) {
-	if !*everyFault {
-		return // it takes long, and says little that the windows' own tests do not
-	}
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		day := noon.Truncate(24 * time.Hour)

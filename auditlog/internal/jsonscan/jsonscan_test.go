@@ -87,7 +87,7 @@ func FuzzIs(f *testing.F) {
 		text := `{"` + name + `":1}`
 		var want struct{ Key int }
 		if json.Unmarshal([]byte(text), &want) != nil {
-			t.Skip()
+			return // nothing to compare with
 		}
 		s := jsonscan.New([]byte(text), 0)
 		s.Open('{', '}')
