@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"auditbot/auditlog/internal/jsonscan"
+	"auditbot/auditlog/internal/transport"
 )
 
 // An unreadable is an answer with status 200 that does not say anything:
@@ -117,7 +118,7 @@ func texts(raw []byte) []string {
 	for _, item := range list {
 		s := string(item)
 		_ = json.Unmarshal(item, &s) // else it stays as it is
-		if s = shorten(clean(s), 1000); s != "" && s != "null" {
+		if s = transport.Clean(s, 1000); s != "" && s != "null" {
 			found = append(found, s)
 		}
 	}

@@ -4,38 +4,21 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
-// tries is how often a request is sent before its failure counts.
-const tries = 5
-
-// longestWait is how long the service may ask to be left alone. Past it, the
-// person is told instead of kept waiting.
-const longestWait = 5 * time.Minute
-
-// patient is the client of a Tenant that has none.
-var patient = &http.Client{
-	Timeout:   110 * time.Second,
-	Transport: http.DefaultTransport.(*http.Transport).Clone(),
-}
-
 // connection is one id for all calls of this process, as the module sends it.
-var connection = newGUID()
+var connection = transport.NewGUID()
 
 // A request is what one call sends besides the token.
 type request struct {
@@ -81,24 +64,12 @@ func (s *Source) invoke(ctx context.Context, r request, v *auditlog.Verdict) (*a
 
 // send sends r, and once more with a new token if the service refused the one
 // it had.
-func (s *Source) send(ctx context.Context, r request, v *auditlog.Verdict) (*answer, error) {
-	token, err := s.Token(ctx, "")
-	if err != nil {
-		return nil, fmt.Errorf("%w: getting a token: %w", auditlog.ErrNoAccess, err)
-	}
-	a, err := s.sendAs(ctx, token, r, v)
-	if !tokenRefused(err) {
-		return a, err
-	}
-	fresh, tokenErr := s.Token(ctx, token.Access)
-	if tokenErr != nil {
-		return nil, fmt.Errorf("%w: getting a new token, since %v: %w", auditlog.ErrNoAccess, err, tokenErr)
-	}
-	if fresh.Access == token.Access {
-		return nil, err
-	}
-	v.Retries++
-	return s.sendAs(ctx, fresh, r, v)
+func (s *Source) send(ctx context.Context, r request, v *auditlog.Verdict) (a *answer, err error) {
+	err = transport.WithToken(ctx, s.Token, v, tokenRefused, func(token auditlog.Token) error {
+		a, err = s.sendAs(ctx, token, r, v)
+		return err
+	})
+	return a, err
 }
 
 // tokenRefused tells whether a new token may help: the old one has expired, or
@@ -108,8 +79,8 @@ func tokenRefused(err error) bool {
 	return ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Diagnostics == "")
 }
 
-// sendAs sends r once. An error is a [*StatusError], an [*unreachable], an
-// [*unreadable], or that of ctx.
+// sendAs sends r once. An error is a [*StatusError], a
+// [*transport.Unreachable], an [*unreadable], or that of ctx.
 func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v *auditlog.Verdict) (a *answer, err error) {
 	base, err := s.Tenant.base()
 	if err != nil {
@@ -127,16 +98,16 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 			s.Tenant.gate.leave(sent, true, 0)
 		}
 	}()
-	call := newGUID()
+	call := transport.NewGUID()
 	req, err := http.NewRequestWithContext(ctx, r.method, cmp.Or(r.link, base.String()+r.path), bytes.NewReader(r.body))
 	if err != nil {
 		return nil, fmt.Errorf("making a request for Exchange Online: %w", err)
 	}
 	s.Tenant.setHeader(req, token, r, call)
 	v.Requests++
-	resp, err := s.Tenant.client().Do(req)
+	resp, err := transport.Client(s.Tenant.HTTP).Do(req)
 	if err != nil {
-		return nil, transportError(ctx, base.Host, call, err)
+		return nil, transport.Lost(ctx, base.Host, call, err)
 	}
 	defer resp.Body.Close()
 	answered := resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNoContent
@@ -146,8 +117,8 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 	} else {
 		refusal, err = readBody(resp.Body)
 	}
-	if _, broken := errors.AsType[net.Error](err); broken || errors.Is(err, io.ErrUnexpectedEOF) || err != nil && ctx.Err() != nil {
-		return nil, transportError(ctx, base.Host, call, err)
+	if transport.BrokenOff(ctx, err) {
+		return nil, transport.Lost(ctx, base.Host, call, err)
 	}
 	if !answered {
 		return nil, newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
@@ -162,15 +133,11 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 func (t *Tenant) setHeader(req *http.Request, token auditlog.Token, r request, call string) {
 	h := req.Header
 	maps.Copy(h, r.header)
-	h.Set("Authorization", "Bearer "+string(token.Access))
+	transport.SetHeader(h, token, call)
 	h.Set("X-AnchorMailbox", t.anchor(token))
-	h.Set("User-Agent", "auditbot")
-	h.Set("Accept", "application/json")
-	h.Set("Accept-Encoding", "gzip")
 	h.Set("Accept-Language", "en-US") // warnings and errors are known by their words
 	h.Set("Parameter-Based-Routing", "true")
 	h.Set("Connection-Id", connection)
-	h.Set("Client-Request-Id", call)
 	h.Set("X-ResponseFormat", "json")
 	h.Set("X-SerializationLevel", "Partial")
 	if r.cmdlet != "" {
@@ -191,35 +158,18 @@ func (t *Tenant) anchor(token auditlog.Token) string {
 	return "UPN:" + token.Account
 }
 
-// client is the Tenant's client, with redirects left alone: wherever they lead
-// to, the token is not for it.
-func (t *Tenant) client() *http.Client {
-	c := *cmp.Or(t.HTTP, patient)
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &c
-}
-
 // pause waits before the try that follows the given one, which failed with
 // err: as long as the service asked for, or for the Backoff. It returns nil
 // after the wait, and err, with the reason, if no further try is due.
 func (t *Tenant) pause(ctx context.Context, try int, err error) error {
-	if try >= tries || !passing(err) {
+	if !passing(err) {
 		return err
 	}
-	wait := cmp.Or(t.Backoff, 2*time.Second) << (try - 1)
-	wait += mathrand.N(wait/2 + 1)
-	if e, ok := errors.AsType[*StatusError](err); ok && e.RetryAfter > 0 {
-		wait = e.RetryAfter
+	var asked time.Duration
+	if e, ok := errors.AsType[*StatusError](err); ok {
+		asked = e.RetryAfter
 	}
-	if end, ok := ctx.Deadline(); wait > longestWait || ok && time.Until(end) < wait {
-		return fmt.Errorf("%w; not waiting %v for it", err, wait.Round(time.Second))
-	}
-	select {
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w, after %w", context.Cause(ctx), err)
-	}
+	return transport.Pause(ctx, try, t.Backoff, asked, err)
 }
 
 // passing tells whether a failure may be gone at the next try.
@@ -227,8 +177,8 @@ func passing(err error) bool {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		return e.passing()
 	}
-	if e, ok := errors.AsType[*unreachable](err); ok {
-		return e.passing()
+	if e, ok := errors.AsType[*transport.Unreachable](err); ok {
+		return e.Passing()
 	}
 	if errors.Is(err, errTooLong) {
 		return false
@@ -246,25 +196,5 @@ func (t *Tenant) owns(link string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	u, err := base.Parse(link)
-	if err != nil || u.User != nil || u.Scheme != base.Scheme || !strings.EqualFold(u.Hostname(), base.Hostname()) || port(u) != port(base) {
-		return "", false
-	}
-	return u.String(), true
-}
-
-func port(u *url.URL) string {
-	if u.Port() == "" && u.Scheme == "https" {
-		return "443"
-	}
-	return u.Port()
-}
-
-// newGUID is a random GUID (RFC 9562, section 5.4).
-func newGUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return transport.Owns(base, link)
 }

@@ -13,7 +13,8 @@
 //
 //   - search.go: sessions and pages; when a search is over, and what is said
 //     if that is not certain.
-//   - call.go: one request; what is tried again, and how long that waits.
+//   - call.go: one request, and what is tried again. What package graph does
+//     alike, such as waiting for the next try, is in ../internal/transport.
 //   - gate.go: how many requests run at once.
 //   - answer.go, document.go: bodies, read piece by piece and without trust.
 //   - rows.go: a row and the record in it.
@@ -33,13 +34,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // A Tenant is one organisation's Exchange Online. It lives as long as the
@@ -166,15 +167,10 @@ func (t *Tenant) base() (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the address of Exchange Online: %w", err)
 	}
-	if u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+	if !transport.MayGo(u) {
 		return nil, fmt.Errorf("the address of Exchange Online, %q, is not an https:// URL", u.Redacted())
 	}
 	return u, nil
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // rows is how many rows to ask for in one call where wanted are needed.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,26 +16,8 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
+	"auditbot/auditlog/internal/direct"
 )
-
-// direct is an [http.RoundTripper] that calls a handler with no network in
-// between, so that a synctest bubble can tell when everyone is waiting. A
-// handler that panics with an error fails the round trip with it.
-type direct struct{ http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if broken, ok := recover().(error); ok {
-			resp, err = nil, broken
-		}
-	}()
-	w := httptest.NewRecorder()
-	d.ServeHTTP(w, r)
-	return w.Result(), r.Context().Err()
-}
 
 // A call is what the service was asked.
 type call struct {
@@ -146,7 +127,7 @@ func source(h http.Handler) *exchange.Source {
 	n := 1
 	var mu sync.Mutex
 	return &exchange.Source{
-		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{h}}, URL: "https://outlook.office365.com/", ID: "contoso.onmicrosoft.com"},
+		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct.To(h)}, URL: "https://outlook.office365.com/", ID: "contoso.onmicrosoft.com"},
 		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
 			mu.Lock()
 			defer mu.Unlock()

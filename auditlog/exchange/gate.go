@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"auditbot/auditlog/internal/transport"
 )
 
 // A gate lets as many requests through at once as the service bears: half as
@@ -74,7 +76,7 @@ func (g *gate) leave(sent time.Time, served bool, refused time.Duration) {
 		if !sent.Before(g.halved) {
 			g.limit, g.halved = max(g.limit/2, 1), time.Now()
 		}
-		if until := time.Now().Add(min(refused, longestWait)); until.After(g.quiet) {
+		if until := time.Now().Add(min(refused, transport.LongestWait)); until.After(g.quiet) {
 			g.quiet = until
 		}
 	}

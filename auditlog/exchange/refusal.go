@@ -2,24 +2,17 @@ package exchange
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
-	"unicode"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // A StatusError is an answer with another status than 200 and 204. It holds
@@ -37,7 +30,7 @@ type StatusError struct {
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s: %d %s%s%s (client-request-id %s, request-id %s)", e.Cmdlet, e.Status, http.StatusText(e.Status),
-		said(e.Text), said(e.Diagnostics), e.CallID, cmp.Or(e.RequestID, "none"))
+		transport.Said(e.Text), transport.Said(e.Diagnostics), e.CallID, cmp.Or(e.RequestID, "none"))
 }
 
 func newStatusError(resp *http.Response, body []byte, cmdlet, call string) *StatusError {
@@ -45,7 +38,7 @@ func newStatusError(resp *http.Response, body []byte, cmdlet, call string) *Stat
 	e := &StatusError{
 		Cmdlet:     cmdlet,
 		Status:     resp.StatusCode,
-		RetryAfter: retryAfter(h.Get("Retry-After")),
+		RetryAfter: transport.RetryAfter(h.Get("Retry-After")),
 		CallID:     call,
 		RequestID:  clean(h.Get("Request-Id")),
 	}
@@ -56,17 +49,6 @@ func newStatusError(resp *http.Response, body []byte, cmdlet, call string) *Stat
 		e.Diagnostics = clean(e.Diagnostics + " " + h.Get("Www-Authenticate"))
 	}
 	return e
-}
-
-// retryAfter reads a Retry-After header (RFC 9110, section 10.2.3).
-func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(time.Until(date), 0)
-	}
-	return 0
 }
 
 // serviceText finds the words for people in an error's body. The message
@@ -106,30 +88,7 @@ var typePrefix = regexp.MustCompile(`^[\w.-]*\|([\w.+-]+)\|`)
 // valid record types has about 10,000.
 const maxText = 16_000
 
-// clean makes text from outside fit for one line: no control characters, no
-// characters that turn the direction of writing, single blanks, an end.
-func clean(s string) string {
-	s = strings.ToValidUTF8(s, "\ufffd")
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	return shorten(s, maxText)
-}
-
-// shorten cuts s to n characters.
-func shorten(s string, n int) string {
-	if runes := []rune(s); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return s
-}
+func clean(s string) string { return transport.Clean(s, maxText) }
 
 // passingTypes are the exceptions that Microsoft's module repeats a call
 // after, whatever the status.
@@ -140,12 +99,7 @@ var passingTypes = []string{
 }
 
 func (e *StatusError) passing() bool {
-	switch e.Status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return e.throttled() || slices.ContainsFunc(passingTypes, func(name string) bool {
+	return transport.Passing(e.Status) || e.throttled() || slices.ContainsFunc(passingTypes, func(name string) bool {
 		return strings.Contains(e.Type, name) || strings.Contains(e.Text, name)
 	})
 }
@@ -157,37 +111,6 @@ func (e *StatusError) throttled() bool {
 // unserved tells whether the call was turned away before the cmdlet ran.
 func (e *StatusError) unserved() bool { return e.Status == http.StatusTooManyRequests }
 
-// An unreachable is a call to which no answer came.
-type unreachable struct {
-	host string
-	call string // client-request-id
-	err  error
-}
-
-func (e *unreachable) Error() string {
-	return fmt.Sprintf("asking %s (client-request-id %s): %v", e.host, e.call, e.err)
-}
-
-func (e *unreachable) Unwrap() error { return e.err }
-
-func transportError(ctx context.Context, host, call string, err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // the URL may be a link with a long token of the service's
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("asking %s (client-request-id %s): %w", host, call, context.Cause(ctx))
-	}
-	return &unreachable{host, call, err}
-}
-
-// passing is false for what stays wrong: a name that does not exist, a
-// certificate that is not trusted.
-func (e *unreachable) passing() bool {
-	dns, ok := errors.AsType[*net.DNSError](e.err)
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
-	return !untrusted && (!ok || !dns.IsNotFound)
-}
-
 // refusal says what an error means to an analyst, where it means anything to
 // them. Errors of the token and of a context pass unchanged.
 func (t *Tenant) refusal(err error) error {
@@ -197,11 +120,11 @@ func (t *Tenant) refusal(err error) error {
 	var r *auditlog.Refusal
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		r = e.refusal()
-	} else if e, ok := errors.AsType[*unreachable](err); ok {
-		r = e.refusal()
+	} else if e, ok := errors.AsType[*transport.Unreachable](err); ok {
+		r = unreachedRefusal(e)
 	} else if e, ok := errors.AsType[*givenUp](err); ok {
 		r = &auditlog.Refusal{
-			Problem: "Exchange Online gave up on the search, which does not mean that there are no records" + said(e.reason),
+			Problem: "Exchange Online gave up on the search, which does not mean that there are no records" + transport.Said(e.reason),
 			Advice:  "try again in some minutes, with a shorter range or with user_ids or operations given",
 		}
 	} else if _, ok := errors.AsType[*unreadable](err); ok {
@@ -221,34 +144,18 @@ func (t *Tenant) refusal(err error) error {
 	return r
 }
 
-func (e *unreachable) refusal() *auditlog.Refusal {
-	r := &auditlog.Refusal{
-		Problem: "Exchange Online (" + e.host + ") could not be reached",
-		Advice:  "whoever runs this bot checks the network, the proxy and the firewall between it and " + e.host + "; then try again",
-	}
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
-	dns, unnamed := errors.AsType[*net.DNSError](e.err)
-	timeout, ok := errors.AsType[net.Error](e.err)
-	switch {
-	case untrusted:
-		r.Problem = "the certificate of " + e.host + " is not trusted"
-		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
-	case unnamed && dns.IsNotFound:
-		r.Problem += ": there is no such host"
-		r.Advice = "whoever runs this bot checks exchange_url: in its settings, and the DNS"
-	case ok && timeout.Timeout():
-		r.Problem = "Exchange Online (" + e.host + ") did not answer in time"
-		r.Advice = "try again with a shorter range; if it stays, whoever runs this bot checks the network between it and " + e.host
-	case errors.Is(e.err, syscall.ECONNREFUSED):
-		r.Problem += ": the connection was refused"
-	case errors.Is(e.err, syscall.ECONNRESET), errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF):
-		r.Problem = "Exchange Online (" + e.host + ") broke off the connection"
-		r.Advice = "try again in some minutes, with a shorter range"
+// unreachedRefusal is what it means that no answer came. A shorter range has
+// the service work less.
+func unreachedRefusal(e *transport.Unreachable) *auditlog.Refusal {
+	r := e.Refusal("Exchange Online", "exchange_url:")
+	switch transport.CauseOf(e.Err) {
+	case transport.TimedOut:
+		r.Advice = "try again with a shorter range; if it stays, whoever runs this bot checks the network between it and " + e.Host
+	case transport.HungUp:
+		r.Advice += ", with a shorter range"
 	}
 	return r
 }
-
-const signInAgain = "sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"
 
 // refusal is the row of the service's errors that e is.
 func (e *StatusError) refusal() *auditlog.Refusal {
@@ -258,21 +165,21 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 	case e.Status == http.StatusUnauthorized && strings.Contains(strings.ToLower(e.Diagnostics), "audience"):
 		return &auditlog.Refusal{
 			Problem: "Exchange Online refused the sign-in: its token is for another service",
-			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + signInAgain,
+			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + transport.SignInAgain,
 		}
 	case e.Status == http.StatusUnauthorized:
 		return &auditlog.Refusal{
 			Problem: "Exchange Online refused the sign-in: it has expired, was revoked, or gives no access to Exchange Online",
-			Advice:  signInAgain + "; if it stays, the account or the app has no permission for Exchange Online",
+			Advice:  transport.SignInAgain + "; if it stays, the account or the app has no permission for Exchange Online",
 		}
 	case e.throttled():
 		return &auditlog.Refusal{
-			Problem: "Exchange Online has had too many requests from this tenant" + asking(e.RetryAfter),
+			Problem: "Exchange Online has had too many requests from this tenant" + transport.Asking(e.RetryAfter),
 			Advice:  "try again later; fewer searches at the same time help",
 		}
 	case e.passing():
 		return &auditlog.Refusal{
-			Problem: fmt.Sprintf("Exchange Online has a failure of its own (%d)%s", e.Status, said(e.Text)) + asking(e.RetryAfter),
+			Problem: fmt.Sprintf("Exchange Online has a failure of its own (%d)%s", e.Status, transport.Said(e.Text)) + transport.Asking(e.RetryAfter),
 			Advice:  "try again in some minutes, with a shorter range; https://status.cloud.microsoft tells whether Microsoft knows of it",
 		}
 	case enumWrong.MatchString(e.Text):
@@ -281,29 +188,14 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 		return e.parameterRefusal()
 	case e.Status == http.StatusNotFound, e.Status == http.StatusMethodNotAllowed, e.Status/100 == 3:
 		return &auditlog.Refusal{
-			Problem: fmt.Sprintf("there is no Exchange Online for this tenant at this address (%d)%s", e.Status, said(e.Text)),
+			Problem: fmt.Sprintf("there is no Exchange Online for this tenant at this address (%d)%s", e.Status, transport.Said(e.Text)),
 			Advice:  "whoever runs this bot checks tenant: and exchange_url: in its settings",
 		}
 	}
 	return &auditlog.Refusal{
-		Problem: fmt.Sprintf("Exchange Online refused the request (%d)%s", e.Status, said(e.Text)),
+		Problem: fmt.Sprintf("Exchange Online refused the request (%d)%s", e.Status, transport.Said(e.Text)),
 		Advice:  "change the arguments that it names; if it names none, give whoever runs this bot the id " + e.CallID,
 	}
-}
-
-// said adds the service's words to a sentence of ours.
-func said(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ": " + shorten(strings.TrimRight(text, ". "), 500)
-}
-
-func asking(wait time.Duration) string {
-	if wait == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" and asks to be left alone for %v", wait.Round(time.Second))
 }
 
 // roleMissing tells whether the person may not run the cmdlet. The service has
@@ -323,12 +215,12 @@ func (e *StatusError) roleRefusal() *auditlog.Refusal {
 		cmdlet = searchCmdlet
 	}
 	r := &auditlog.Refusal{
-		Problem: "this account may not run " + cmdlet + said(cmp.Or(e.Text, e.Diagnostics)),
+		Problem: "this account may not run " + cmdlet + transport.Said(cmp.Or(e.Text, e.Diagnostics)),
 		Advice: `an Exchange administrator gives it the role "View-Only Audit Logs" or "Audit Logs" in the Exchange admin centre (the one in Purview is not enough); ` +
-			"once that has come into effect, which can take an hour, " + signInAgain,
+			"once that has come into effect, which can take an hour, " + transport.SignInAgain,
 	}
 	if cmdlet != searchCmdlet {
-		r.Advice = "an Exchange administrator gives the account a role that contains it; " + signInAgain
+		r.Advice = "an Exchange administrator gives the account a role that contains it; " + transport.SignInAgain
 	}
 	return r
 }

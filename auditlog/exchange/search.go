@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 const searchCmdlet = "Search-UnifiedAuditLog"
@@ -146,7 +147,7 @@ func (s *search) begin() {
 			SiteIds:        q.SiteIDs,
 			FreeText:       q.FreeText,
 			ResultSize:     s.size,
-			SessionId:      newGUID(),
+			SessionId:      transport.NewGUID(),
 			SessionCommand: s.sessionCommand(),
 		}, s.size),
 	}
@@ -189,10 +190,10 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 		}
 		for _, w := range p.warnings {
 			s.verdict.Warn(w)
-			s.verdict.Doubt("the service warned" + said(w))
+			s.verdict.Doubt("the service warned" + transport.Said(w))
 		}
 		if p.repeated {
-			if s.try == tries {
+			if s.try == transport.Tries {
 				s.verdict.Doubt("the service began to repeat itself instead of saying that there is no more")
 				return nil
 			}
@@ -255,7 +256,7 @@ func (s *search) doubtful() bool {
 func (s *search) askAgain(ctx context.Context) error {
 	if len(s.ends) > 1 {
 		select {
-		case <-time.After(cmp.Or(s.Tenant.Backoff, 2*time.Second) / 4):
+		case <-time.After(cmp.Or(s.Tenant.Backoff, transport.DefaultBackoff) / 4):
 		case <-ctx.Done():
 			return fmt.Errorf("asking once more: %w", context.Cause(ctx))
 		}

@@ -13,6 +13,7 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
+	"auditbot/auditlog/internal/direct"
 	"auditbot/auditlog/tenantsim"
 )
 
@@ -52,7 +53,7 @@ func as(tenant *tenantsim.Server, upn string) *exchange.Source {
 	var token auditlog.Secret
 	var mu sync.Mutex
 	return &exchange.Source{
-		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct{tenant}, Timeout: 110 * time.Second}, URL: url, ID: "contoso.com"},
+		Tenant: &exchange.Tenant{HTTP: &http.Client{Transport: direct.To(tenant), Timeout: 110 * time.Second}, URL: url, ID: "contoso.com"},
 		Token: func(_ context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -147,7 +148,7 @@ func TestATenantsPages(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tenant, s := contoso(t, 300)
 			tenant.LinksRefused = refused
-			s.Tenant.HTTP.Transport = pages{direct{tenant}, "70"}
+			s.Tenant.HTTP.Transport = pages{direct.To(tenant), "70"}
 			for range 2 {
 				if n, v, err := count(t, s, 400); err != nil || n != 300 || v.String() != "Complete" {
 					t.Errorf("links refused: %v: %d records, %v, %v", refused, n, v, err)
@@ -199,7 +200,7 @@ func TestATenantThatGoesAwayInTheMiddle(t *testing.T) {
 		for range 5 {
 			tenant.Fail(tenantsim.Reset)
 		}
-		s.Tenant.HTTP.Transport = pages{direct{tenant}, "70"}
+		s.Tenant.HTTP.Transport = pages{direct.To(tenant), "70"}
 		n, v, err := count(t, s, 400)
 		if err != nil || n != 70 || v.Status() != auditlog.Partial || !strings.Contains(v.String(), "fetching broke off after 70 records") {
 			t.Errorf("%d records, %v, %v", n, v, err)

@@ -2,34 +2,16 @@ package graph
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
-
-// tries is how often a request is sent before its failure counts.
-const tries = 5
-
-// longestWait is how long the service may ask to be left alone. Past it, the
-// person is told instead of kept waiting.
-const longestWait = 5 * time.Minute
-
-// patient is the client of a Tenant that has none.
-var patient = &http.Client{
-	Timeout:   110 * time.Second,
-	Transport: http.DefaultTransport.(*http.Transport).Clone(),
-}
 
 // A request is what one call sends besides the token.
 type request struct {
@@ -96,23 +78,9 @@ func (s *Source) invoke(ctx context.Context, r request, address string, v *audit
 // send sends r, and once more with a new token if the service refused the one
 // it had.
 func (s *Source) send(ctx context.Context, r request, address string, v *auditlog.Verdict) error {
-	token, err := s.Token(ctx, "")
-	if err != nil {
-		return fmt.Errorf("%w: getting a token: %w", auditlog.ErrNoAccess, err)
-	}
-	err = s.sendAs(ctx, token, r, address, v)
-	if !tokenRefused(err) {
-		return err
-	}
-	fresh, tokenErr := s.Token(ctx, token.Access)
-	if tokenErr != nil {
-		return fmt.Errorf("%w: getting a new token, since %v: %w", auditlog.ErrNoAccess, err, tokenErr)
-	}
-	if fresh.Access == token.Access {
-		return err
-	}
-	v.Retries++
-	return s.sendAs(ctx, fresh, r, address, v)
+	return transport.WithToken(ctx, s.Token, v, tokenRefused, func(token auditlog.Token) error {
+		return s.sendAs(ctx, token, r, address, v)
+	})
 }
 
 // tokenRefused tells whether a new token may help: the old one has expired, or
@@ -122,34 +90,29 @@ func tokenRefused(err error) bool {
 	return ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
 }
 
-// sendAs sends r once. An error is a [*StatusError], an [*unreachable], an
-// [*unreadable], or that of ctx.
+// sendAs sends r once. An error is a [*StatusError], a
+// [*transport.Unreachable], an [*unreadable], or that of ctx.
 func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, address string, v *auditlog.Verdict) error {
-	call := newGUID()
+	call := transport.NewGUID()
 	req, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
 	if err != nil {
 		return fmt.Errorf("making a request for Microsoft Graph: %w", err)
 	}
-	h := req.Header
-	h.Set("Authorization", "Bearer "+string(token.Access))
-	h.Set("User-Agent", "auditbot")
-	h.Set("Accept", "application/json")
-	h.Set("Accept-Encoding", "gzip")
-	h.Set("Client-Request-Id", call)
+	transport.SetHeader(req.Header, token, call)
 	if r.body != nil {
-		h.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	v.Requests++
-	resp, err := s.Tenant.client().Do(req)
+	resp, err := transport.Client(s.Tenant.HTTP).Do(req)
 	if err != nil {
 		s.submitted(r, 0)
-		return transportError(ctx, req.URL.Host, call, err)
+		return transport.Lost(ctx, req.URL.Host, call, err)
 	}
 	defer resp.Body.Close()
 	s.submitted(r, resp.StatusCode)
 	body, err := readBody(resp.Body)
-	if _, broken := errors.AsType[net.Error](err); broken || errors.Is(err, io.ErrUnexpectedEOF) || err != nil && ctx.Err() != nil {
-		return transportError(ctx, req.URL.Host, call, err)
+	if transport.BrokenOff(ctx, err) {
+		return transport.Lost(ctx, req.URL.Host, call, err)
 	}
 	if resp.StatusCode/100 != 2 {
 		return newStatusError(resp, body, r, call) // what could be read of the body is good enough
@@ -171,35 +134,18 @@ func (s *Source) submitted(r request, status int) {
 	}
 }
 
-// client is the Tenant's client, with redirects left alone: wherever they lead
-// to, the token is not for it.
-func (t *Tenant) client() *http.Client {
-	c := *cmp.Or(t.HTTP, patient)
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &c
-}
-
 // pause waits before the try that follows the given one, which failed with
 // err: as long as the service asked for, or for the Backoff. It returns nil
 // after the wait, and err, with the reason, if no further try is due.
 func (t *Tenant) pause(ctx context.Context, try int, err error) error {
-	if try >= tries || !passing(err) {
+	if !passing(err) {
 		return err
 	}
-	wait := cmp.Or(t.Backoff, 2*time.Second) << (try - 1)
-	wait += mathrand.N(wait/2 + 1)
-	if e, ok := errors.AsType[*StatusError](err); ok && e.RetryAfter > 0 {
-		wait = e.RetryAfter
+	var asked time.Duration
+	if e, ok := errors.AsType[*StatusError](err); ok {
+		asked = e.RetryAfter
 	}
-	if end, ok := ctx.Deadline(); wait > longestWait || ok && time.Until(end) < wait {
-		return fmt.Errorf("%w; not waiting %v for it", err, wait.Round(time.Second))
-	}
-	select {
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w, after %w", context.Cause(ctx), err)
-	}
+	return transport.Pause(ctx, try, t.Backoff, asked, err)
 }
 
 // passing tells whether a failure may be gone at the next try.
@@ -207,8 +153,8 @@ func passing(err error) bool {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		return e.passing()
 	}
-	if e, ok := errors.AsType[*unreachable](err); ok {
-		return e.passing()
+	if e, ok := errors.AsType[*transport.Unreachable](err); ok {
+		return e.Passing()
 	}
 	_, unread := errors.AsType[*unreadable](err)
 	return unread && !errors.Is(err, errTooLong) && !errors.Is(err, errAuditingOff)
@@ -221,25 +167,5 @@ func (t *Tenant) owns(link string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	u, err := base.Parse(link)
-	if err != nil || u.User != nil || u.Scheme != base.Scheme || !strings.EqualFold(u.Hostname(), base.Hostname()) || port(u) != port(base) {
-		return "", false
-	}
-	return u.String(), true
-}
-
-func port(u *url.URL) string {
-	if u.Port() == "" && u.Scheme == "https" {
-		return "443"
-	}
-	return u.Port()
-}
-
-// newGUID is a random GUID (RFC 9562, section 5.4).
-func newGUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return transport.Owns(base, link)
 }

@@ -18,8 +18,9 @@
 //   - search.go: from the query to its last record; when it is over, and what
 //     is said if that is not certain.
 //   - query.go: creating a query, waiting for it, finding it again.
-//   - call.go: one request; what is tried again, how long that waits, and
-//     which version of the API is asked.
+//   - call.go: one request; what is tried again, and which version of the API
+//     is asked. What package exchange does alike, such as waiting for the next
+//     try, is in ../internal/transport.
 //   - answer.go: bodies, read without trust.
 //   - refusal.go: what the service's errors mean to an analyst.
 //
@@ -35,7 +36,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -43,6 +43,7 @@ import (
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // Limits of the service.
@@ -75,25 +76,43 @@ type Tenant struct {
 	// seconds. Zero means 5 seconds.
 	Poll time.Duration
 
+	// Count writes down that a query was submitted, and Counted tells how many
+	// were within 24 hours, by this program and all others that write it down in
+	// the same place; 0 if that cannot be told. They bound themselves. Where
+	// they are nil or fail, what counts is what this program has submitted since
+	// it was started.
+	Count   func()
+	Counted func() int
+
 	mu        sync.Mutex
 	version   string      // of the API that has answered last; "" if none has
-	submitted []time.Time // queries of the last 24 hours, oldest first
+	submitted []time.Time // by this program, in the last 24 hours, oldest first
 }
 
-// Budget is how many queries this program has submitted in the last 24 hours,
-// since it was started, and how many Microsoft lets all in the tenant submit
-// together at least.
+// Budget is how many queries are known to have been submitted in the last 24
+// hours, and how many Microsoft lets all in the tenant submit together at least.
 func (t *Tenant) Budget() (used, limit int) {
+	used = t.ownSubmissions()
+	if t.Counted != nil {
+		used = max(used, t.Counted())
+	}
+	return used, maxSubmissions
+}
+
+func (t *Tenant) ownSubmissions() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.submitted = slices.DeleteFunc(t.submitted, func(at time.Time) bool { return time.Since(at) >= 24*time.Hour })
-	return len(t.submitted), maxSubmissions
+	return len(t.submitted)
 }
 
 func (t *Tenant) countSubmission() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.submitted = append(t.submitted, time.Now())
+	t.mu.Unlock()
+	if t.Count != nil {
+		t.Count()
+	}
 }
 
 // A Source reads the audit log as one person, or as an application.
@@ -142,19 +161,13 @@ func (t *Tenant) base() (*url.URL, error) {
 	if err != nil {
 		return nil, wrongAddress(t.URL)
 	}
-	local := loopback(u.Hostname())
 	switch {
-	case u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !local):
+	case !transport.MayGo(u):
 		return nil, wrongAddress(u.Redacted())
-	case !local && !strings.EqualFold(u.Hostname(), globalHost):
+	case !transport.Loopback(u.Hostname()) && !strings.EqualFold(u.Hostname(), globalHost):
 		return nil, nationalCloud(u.Hostname())
 	}
 	return u, nil
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // Versions of the API, the better one first.

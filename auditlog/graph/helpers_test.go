@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,31 +13,13 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/graph"
+	"auditbot/auditlog/internal/direct"
 	"auditbot/auditlog/tenantsim"
 )
 
 const ada = "ada@contoso.com"
 
 var noon = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
-
-// direct is an [http.RoundTripper] that calls a handler with no network in
-// between, so that a synctest bubble can tell when everyone is waiting. A
-// handler that panics with an error fails the round trip with it.
-type direct struct{ http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if broken, ok := recover().(error); ok {
-			resp, err = nil, broken
-		}
-	}()
-	w := httptest.NewRecorder()
-	d.ServeHTTP(w, r)
-	return w.Result(), r.Context().Err()
-}
 
 // contoso is a tenant with n records, a second apart, the last one a second
 // before noon, and a source that reads them as Ada, with no network between.
@@ -88,7 +69,7 @@ func as(tenant *tenantsim.Server, upn string) *graph.Source {
 // source asks h with no network in between.
 func source(h http.Handler) *graph.Source {
 	return &graph.Source{
-		Tenant: &graph.Tenant{HTTP: &http.Client{Transport: direct{h}, Timeout: 110 * time.Second}, URL: "https://graph.microsoft.com/", ID: "contoso.com"},
+		Tenant: &graph.Tenant{HTTP: &http.Client{Transport: direct.To(h), Timeout: 110 * time.Second}, URL: "https://graph.microsoft.com/", ID: "contoso.com"},
 		Token: func(context.Context, auditlog.Secret) (auditlog.Token, error) {
 			return auditlog.Token{Access: "T", Account: ada}, nil
 		},

@@ -2,23 +2,16 @@ package graph
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
-	"unicode"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // A StatusError is an answer that says no. It holds what Microsoft's support
@@ -38,7 +31,7 @@ type StatusError struct {
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("%d %s%s%s%s (client-request-id %s, request-id %s)", e.Status, http.StatusText(e.Status),
-		said(e.Code), said(e.Text), said(e.Challenge), e.CallID, cmp.Or(e.RequestID, "none"))
+		transport.Said(e.Code), transport.Said(e.Text), transport.Said(e.Challenge), e.CallID, cmp.Or(e.RequestID, "none"))
 }
 
 func newStatusError(resp *http.Response, body []byte, r request, call string) *StatusError {
@@ -46,7 +39,7 @@ func newStatusError(resp *http.Response, body []byte, r request, call string) *S
 	e := &StatusError{
 		Method:     r.method,
 		Status:     resp.StatusCode,
-		RetryAfter: retryAfter(h.Get("Retry-After")),
+		RetryAfter: transport.RetryAfter(h.Get("Retry-After")),
 		CallID:     call,
 		RequestID:  clean(h.Get("Request-Id")),
 		link:       r.link != "",
@@ -66,91 +59,18 @@ func newStatusError(resp *http.Response, body []byte, r request, call string) *S
 	return e
 }
 
-// retryAfter reads a Retry-After header (RFC 9110, section 10.2.3).
-func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(min(max(seconds, 0), 86400)) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(time.Until(date), 0)
-	}
-	return 0
-}
-
 // maxText is how many characters of the service's words are kept.
 const maxText = 2000
 
-// clean makes text from outside fit for one line: no control characters, no
-// characters that turn the direction of writing, single blanks, an end.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
-	return shorten(strings.Join(strings.Fields(s), " "), maxText)
-}
-
-// shorten cuts s to n characters.
-func shorten(s string, n int) string {
-	if runes := []rune(s); len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return s
-}
+func clean(s string) string { return transport.Clean(s, maxText) }
 
 // passing tells whether the answer may be another the next time. UnknownError
 // without a word of explanation is seen when the service has trouble.
 func (e *StatusError) passing() bool {
-	switch e.Status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	case http.StatusBadRequest:
-		return e.Code == "UnknownError" && e.Text == ""
-	}
-	return false
+	return transport.Passing(e.Status) || e.Status == http.StatusBadRequest && e.Code == "UnknownError" && e.Text == ""
 }
 
-// An unreachable is a call to which no answer came.
-type unreachable struct {
-	host string
-	call string // client-request-id
-	err  error
-}
-
-func (e *unreachable) Error() string {
-	return fmt.Sprintf("asking %s (client-request-id %s): %v", e.host, e.call, e.err)
-}
-
-func (e *unreachable) Unwrap() error { return e.err }
-
-func transportError(ctx context.Context, host, call string, err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // the URL may be a link with a long token of the service's
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("asking %s (client-request-id %s): %w", host, call, context.Cause(ctx))
-	}
-	return &unreachable{host, call, err}
-}
-
-// passing is false for what stays wrong: a name that does not exist, a
-// certificate that is not trusted.
-func (e *unreachable) passing() bool {
-	dns, ok := errors.AsType[*net.DNSError](e.err)
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
-	return !untrusted && (!ok || !dns.IsNotFound)
-}
-
-const (
-	signInAgain = "sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"
-	useExchange = "use backend=exchange"
-)
+const useExchange = "use backend=exchange"
 
 // wrongAddress is the refusal to send a token to an address that is none.
 func wrongAddress(address string) error {
@@ -188,8 +108,8 @@ func (t *Tenant) refusal(err error) error {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		r = t.statusRefusal(e)
 		lost = e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
-	} else if e, ok := errors.AsType[*unreachable](err); ok {
-		r = e.refusal()
+	} else if e, ok := errors.AsType[*transport.Unreachable](err); ok {
+		r = e.Refusal("Microsoft Graph", "graph_url:")
 	} else if e, ok := errors.AsType[*failed](err); ok {
 		r = &auditlog.Refusal{
 			Problem: "Microsoft Graph has ended the search without a result (" + e.status + "), twice",
@@ -220,32 +140,6 @@ func (t *Tenant) refusal(err error) error {
 	return r
 }
 
-func (e *unreachable) refusal() *auditlog.Refusal {
-	r := &auditlog.Refusal{
-		Problem: "Microsoft Graph (" + e.host + ") could not be reached",
-		Advice:  "whoever runs this bot checks the network, the proxy and the firewall between it and " + e.host + "; then try again",
-	}
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
-	dns, unnamed := errors.AsType[*net.DNSError](e.err)
-	timeout, ok := errors.AsType[net.Error](e.err)
-	switch {
-	case untrusted:
-		r.Problem = "the certificate of " + e.host + " is not trusted"
-		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
-	case unnamed && dns.IsNotFound:
-		r.Problem += ": there is no such host"
-		r.Advice = "whoever runs this bot checks graph_url: in its settings, and the DNS"
-	case ok && timeout.Timeout():
-		r.Problem = "Microsoft Graph (" + e.host + ") did not answer in time"
-	case errors.Is(e.err, syscall.ECONNREFUSED):
-		r.Problem += ": the connection was refused"
-	case errors.Is(e.err, syscall.ECONNRESET), errors.Is(e.err, io.EOF), errors.Is(e.err, io.ErrUnexpectedEOF):
-		r.Problem = "Microsoft Graph (" + e.host + ") broke off the connection"
-		r.Advice = "try again in some minutes"
-	}
-	return r
-}
-
 var typeUnknown = regexp.MustCompile(`Requested value '([^']*)' was not found`)
 
 // statusRefusal is the row of the service's errors that e is.
@@ -256,24 +150,24 @@ func (t *Tenant) statusRefusal(e *StatusError) *auditlog.Refusal {
 	case e.Status == http.StatusUnauthorized && strings.Contains(strings.ToLower(e.Text+e.Challenge), "audience"):
 		return &auditlog.Refusal{
 			Problem: "Microsoft Graph refused the sign-in: its token is for another service",
-			Advice:  "whoever runs this bot checks graph_url: and graph_client_id: in its settings; then " + signInAgain,
+			Advice:  "whoever runs this bot checks graph_url: and graph_client_id: in its settings; then " + transport.SignInAgain,
 		}
 	case e.Status == http.StatusUnauthorized:
 		return &auditlog.Refusal{
 			Problem: "Microsoft Graph refused the sign-in: it has expired, was revoked, or gives no access to Microsoft Graph",
-			Advice:  signInAgain,
+			Advice:  transport.SignInAgain,
 		}
 	case e.Status == http.StatusForbidden:
 		return &auditlog.Refusal{
-			Problem: "this account may not search the audit log through Microsoft Graph" + said(words),
+			Problem: "this account may not search the audit log through Microsoft Graph" + transport.Said(words),
 			Advice: `an Entra administrator gives the application of graph_client_id: the permission AuditLogsQuery.Read.All, with consent, ` +
-				`and the account the role "View-Only Audit Logs" or "Audit Logs" in Microsoft Purview; then ` + signInAgain + "; or " + useExchange,
+				`and the account the role "View-Only Audit Logs" or "Audit Logs" in Microsoft Purview; then ` + transport.SignInAgain + "; or " + useExchange,
 		}
 	case e.Status == http.StatusTooManyRequests:
 		return t.throttledRefusal(e)
 	case e.passing():
 		return &auditlog.Refusal{
-			Problem: fmt.Sprintf("Microsoft Graph has a failure of its own (%d)%s", e.Status, said(words)) + asking(e.RetryAfter),
+			Problem: fmt.Sprintf("Microsoft Graph has a failure of its own (%d)%s", e.Status, transport.Said(words)) + transport.Asking(e.RetryAfter),
 			Advice:  "try again in some minutes; https://status.cloud.microsoft tells whether Microsoft knows of it; or " + useExchange,
 		}
 	case gone(e) && !e.link:
@@ -283,7 +177,7 @@ func (t *Tenant) statusRefusal(e *StatusError) *auditlog.Refusal {
 		}
 	case versionUnknown(e):
 		return &auditlog.Refusal{
-			Problem: fmt.Sprintf("Microsoft Graph offers this tenant no audit log queries (%d)%s", e.Status, said(words)),
+			Problem: fmt.Sprintf("Microsoft Graph offers this tenant no audit log queries (%d)%s", e.Status, transport.Said(words)),
 			Advice:  useExchange + "; if it should be there, whoever runs this bot checks graph_url: in its settings",
 		}
 	case wrongType != nil:
@@ -293,7 +187,7 @@ func (t *Tenant) statusRefusal(e *StatusError) *auditlog.Refusal {
 		}
 	}
 	return &auditlog.Refusal{
-		Problem: fmt.Sprintf("Microsoft Graph refused the request (%d)%s", e.Status, said(words)),
+		Problem: fmt.Sprintf("Microsoft Graph refused the request (%d)%s", e.Status, transport.Said(words)),
 		Advice:  "change the arguments that it names, or " + useExchange + "; if it names none, give whoever runs this bot the id " + e.CallID,
 	}
 }
@@ -301,29 +195,14 @@ func (t *Tenant) statusRefusal(e *StatusError) *auditlog.Refusal {
 func (t *Tenant) throttledRefusal(e *StatusError) *auditlog.Refusal {
 	if e.Method != http.MethodPost {
 		return &auditlog.Refusal{
-			Problem: "Microsoft Graph has had too many requests from this tenant" + asking(e.RetryAfter),
+			Problem: "Microsoft Graph has had too many requests from this tenant" + transport.Asking(e.RetryAfter),
 			Advice:  "try again later; fewer searches at the same time help",
 		}
 	}
 	used, limit := t.Budget()
 	return &auditlog.Refusal{
-		Problem: "Microsoft Graph takes no more audit log queries from this tenant for now" + asking(e.RetryAfter),
+		Problem: "Microsoft Graph takes no more audit log queries from this tenant for now" + transport.Asking(e.RetryAfter),
 		Advice: fmt.Sprintf("try again later, or %s: a tenant may submit about %d queries in 24 hours, all its programs together, of which this one submitted %d",
 			useExchange, limit, used),
 	}
-}
-
-// said adds the service's words to a sentence of ours.
-func said(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ": " + shorten(strings.TrimRight(text, ". "), 500)
-}
-
-func asking(wait time.Duration) string {
-	if wait == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" and asks to be left alone for %v", wait.Round(time.Second))
 }

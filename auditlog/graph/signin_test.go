@@ -11,6 +11,7 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/graph"
+	"auditbot/auditlog/internal/direct"
 	"auditbot/auditlog/signin"
 	"auditbot/auditlog/tenantsim"
 )
@@ -21,7 +22,7 @@ func account(tenant *tenantsim.Server, clientID string) *signin.Account {
 	var revision uint64
 	return &signin.Account{
 		Entra: &signin.Entra{
-			HTTP: &http.Client{Transport: direct{tenant}}, LoginURL: "https://login.microsoftonline.com",
+			HTTP: &http.Client{Transport: direct.To(tenant)}, LoginURL: "https://login.microsoftonline.com",
 			Tenant: "contoso.com", ClientID: clientID, Resource: "https://graph.microsoft.com",
 		},
 		Store: signin.Store{

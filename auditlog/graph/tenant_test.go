@@ -14,6 +14,7 @@ import (
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
 	"auditbot/auditlog/graph"
+	"auditbot/auditlog/internal/direct"
 	"auditbot/auditlog/tenantsim"
 )
 
@@ -310,7 +311,7 @@ func TestTheVersionThatAnswersIsRemembered(t *testing.T) {
 		tenant.GraphV1Off = true // as happened in July 2025
 		read()
 		s.Tenant = as(tenant, ada).Tenant
-		s.Tenant.HTTP = &http.Client{Transport: direct{tenant}}
+		s.Tenant.HTTP = &http.Client{Transport: direct.To(tenant)}
 		read()
 		read()
 		if got, want := paths(), "v1.0 v1.0 v1.0 v1.0 beta beta beta v1.0 beta beta beta beta beta beta"; got != want {
