@@ -20,7 +20,8 @@
 //
 //   - auditlog.go: queries, sources, results; the newest few in one search.
 //   - windows.go: everything, in windows that meet exactly; resume.go: what an
-//     interrupted search goes on from; stream.go: sources that do not sort.
+//     interrupted search goes on from; stream.go: sources that do not sort;
+//     sorter.go, spill.go: records that do not fit into memory.
 //   - verdict.go: whether that was everything.
 //   - record.go, virtual.go: a record's bytes, and its fields by name.
 //   - operations.go, record_types.go: what people type, and what is sent.
@@ -89,7 +90,7 @@ type Limits struct {
 	Records  int  // that it returns at most, with which it counts as full
 	InFlight int  // searches at once, at most
 	OneType  bool // it takes one record type at most
-	Unsorted bool // its records come in no order, and so many that they are not sorted here either
+	Unsorted bool // its records come in no order, and very many of one search
 }
 
 // ErrFull says that the service holds more records than one search returns.
@@ -108,6 +109,11 @@ type Log struct {
 	Sources []Source         // the first one is asked
 	Now     func() time.Time // the clock that ages are judged by; nil means [time.Now]
 	Version string           // of this program, for the verdict; may be ""
+
+	// Dir is where records that do not fit into memory wait, packed and
+	// encrypted, to be sorted: up to 0.4 GB for a million. "" means
+	// [os.TempDir].
+	Dir string
 }
 
 // Search prepares to read the records that match q, whose range it widens to
@@ -119,7 +125,7 @@ func (l *Log) Search(ctx context.Context, q Query) *Results {
 	}
 	q.Start = q.Start.UTC().Truncate(time.Second)
 	q.End = q.End.UTC().Add(time.Second - 1).Truncate(time.Second)
-	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now, at: q.End}
+	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now, dir: l.Dir, at: q.End}
 	r.verdict = Verdict{Query: q, Backend: r.source.Name(), Version: l.Version}
 	r.verdict.Doubt("the records were not read to the end")
 	return r
@@ -133,13 +139,15 @@ type Results struct {
 	// ends the loop.
 	Checkpoint func(state []byte) error
 
-	// Progress is told after each window how far the search is.
+	// Progress is told after each window how far the search is, and within a
+	// long one.
 	Progress func(Progress)
 
 	ctx     context.Context
 	source  Source
 	query   Query
 	now     func() time.Time
+	dir     string // see Log
 	verdict Verdict
 	began   time.Time // of this run
 	at      time.Time // all from here to the end of the range is done
@@ -234,10 +242,6 @@ func (r *Results) hand(record Record, v *Verdict, yield func(Record) bool) bool 
 		return false
 	}
 	if q.MaxFetch > 0 && r.count == q.MaxFetch {
-		if r.source.Limits().Unsorted {
-			v.Lose(fmt.Sprintf("max_fetch was reached: only %d records were looked at, not surely the newest", q.MaxFetch))
-			return false
-		}
 		v.Lose(fmt.Sprintf("max_fetch was reached: only the newest %d records were looked at, back to %s UTC", q.MaxFetch, r.last.Format(time.DateTime)))
 		r.cutAt = r.last
 		return false

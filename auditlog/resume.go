@@ -98,15 +98,16 @@ func sumSet(list [][]byte) map[[32]byte]bool {
 	return sums
 }
 
-// report tells Progress how far the search is.
-func (r *Results) report(v *Verdict) {
+// report tells Progress how far the search is: so many records were found, with
+// so many requests, and all from at to the end of the range is done.
+func (r *Results) report(v *Verdict, found, requests int, at time.Time) {
 	if r.Progress == nil {
 		return
 	}
 	r.Progress(Progress{
-		Windows: v.Windows, Records: r.count, Requests: v.Requests,
+		Windows: v.Windows, Records: found, Requests: requests,
 		Began: r.began, Before: r.before.Records, BeganAt: r.beganAt(),
-		From: r.query.Start, To: r.query.End, At: r.at,
+		From: r.query.Start, To: r.query.End, At: at,
 	})
 }
 

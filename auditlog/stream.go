@@ -1,19 +1,21 @@
 package auditlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
 
-// maxInMemory is how many records of a source that does not sort are held to
-// be sorted here: 26 MB as a rule. More are handed on in the service's order.
-const maxInMemory = 20_000
+// tellEvery is how many records of a window are read, or handed on, from one
+// telling of how far the search is to the next.
+const tellEvery = 10_000
 
-// stream reads from a source that returns very many records at once, in no
-// order. Its windows are one after the other.
+// stream reads from a source that returns very many records of one search, in
+// no order. Its windows are one after the other.
 func (r *Results) stream(v *Verdict, yield func(Record) bool) error {
 	line := []window{}
 	if r.query.Start.Before(r.at) {
@@ -22,8 +24,8 @@ func (r *Results) stream(v *Verdict, yield func(Record) bool) error {
 	for len(line) > 0 {
 		w := line[0]
 		line = line[1:]
-		p := &pour{Results: r, yield: yield, seen: map[[32]byte]bool{}}
-		more, err := p.window(w, v)
+		p := &pour{Results: r, window: w, before: r.count, total: v}
+		more, err := p.run(yield)
 		if errors.Is(err, ErrFull) {
 			at := w.Start.Add((w.width() / 2).Truncate(time.Second))
 			line = slices.Insert(line, 0, window{at, w.End}, window{w.Start, at})
@@ -33,7 +35,6 @@ func (r *Results) stream(v *Verdict, yield func(Record) bool) error {
 			return err
 		}
 		v.Windows++
-		r.at = w.Start
 		ws := &windows{Results: r}
 		if err := ws.done(&job{window: w}, v); err != nil {
 			return err
@@ -54,141 +55,202 @@ func (r *Results) leave(cause error, last window, v *Verdict) error {
 	return nil
 }
 
-// A pour hands on the records of one window: sorted if they are few enough.
+// A pour reads a window to its end, and only then hands its records on, sorted.
 type pour struct {
 	*Results
-	yield func(Record) bool
-	seen  map[[32]byte]bool
-	held  []Record
-	flows bool // records are handed on as they come
+	window
+	before int      // records handed on with newer windows
+	found  int      // records of this window so far
+	total  *Verdict // of the search so far
+	own    Verdict  // of this window
+	broke  error    // what reading ended with, if it was early
 }
 
-func (p *pour) window(w window, v *Verdict) (more bool, err error) {
-	own := Verdict{}
+// run is an [ErrFull] if the window is to be divided. More is false when no
+// more records are wanted.
+func (p *pour) run(yield func(Record) bool) (more bool, err error) {
+	defer p.total.count(&p.own)
+	first, second := p.sorter(), p.sorter()
+	defer first.close()
+	defer second.close()
 	q := p.query
-	q.Start, q.End, q.Newest, q.Verify = w.Start, w.End, 0, false
-	for record, err := range p.source.Search(p.ctx, q, &own) {
+	q.Start, q.End, q.Newest, q.Verify = p.Start, p.End, 0, false
+	broke, err := p.read(q, first, &p.own)
+	if broke != nil {
+		err = p.failed(broke, first.added)
+	}
+	if err != nil {
+		return false, err
+	}
+	records := first.all()
+	if p.query.Verify {
+		if records, err = p.verify(q, first, second); err != nil {
+			return false, err
+		}
+	}
+	if more, err = p.handOn(records, yield); err != nil {
+		return false, err
+	}
+	p.judge(first)
+	return more, nil
+}
+
+// sorter is an empty one. Of a limited answer it keeps what is wanted of this
+// window at most, and one more, which shows that there are more.
+func (p *pour) sorter() *sorter {
+	s := &sorter{dir: p.dir}
+	for _, limit := range []int{p.query.Newest, p.query.MaxFetch} {
+		if rest := limit - p.before + 1; limit > 0 && (s.keep == 0 || rest < s.keep) {
+			s.keep = rest
+		}
+	}
+	return s
+}
+
+// read sorts what a search brings. Broke is the error of the search, err one of
+// the sorting.
+func (p *pour) read(q Query, into *sorter, v *Verdict) (broke, err error) {
+	for record, err := range p.source.Search(p.ctx, q, v) {
 		if err != nil {
-			if err = p.failed(err, w, v, &own); err != nil {
-				return false, err
-			}
-			break
+			return err, nil
 		}
-		sum := record.Sum()
-		if p.seen[sum] {
-			own.Duplicates++
-			continue
-		}
-		p.seen[sum] = true
 		if record.Unreadable {
-			own.Lose("a record could not be read; its text is kept as it came")
-		} else if !w.holds(record.Time) {
-			own.Outside++
+			v.Lose("a record could not be read; its text is kept as it came")
 		}
-		if !p.take(record, v) {
-			v.count(&own)
-			v.merge(&own, w)
-			return false, nil
+		if err := into.add(record); err != nil {
+			return nil, err
+		}
+		p.found = max(p.found, into.added)
+		if into.added%tellEvery == 0 {
+			p.tell(p.at)
 		}
 	}
-	if p.query.Verify && p.ctx.Err() == nil {
-		p.verify(q, v, &own)
-	} else if p.query.Verify {
-		own.Doubt("the second pass was not made")
-	}
-	if !own.Started.IsZero() && own.Started.Before(v.Started) {
-		v.Started = own.Started // of a query from before an interruption, which has no later records
-	}
-	v.count(&own)
-	v.merge(&own, w)
-	return p.empty(), nil
+	return nil, nil
 }
 
-// verify reads everything again. A record that comes only now is handed on; if
-// either pass has records that the other lacks, there may be more that both
-// lack.
-func (p *pour) verify(q Query, v, own *Verdict) {
-	again := Verdict{}
-	q.Verify = true // a query of its own
-	second := map[[32]byte]bool{}
-	for record, err := range p.source.Search(p.ctx, q, &again) {
-		if err != nil {
-			own.Doubt("the second pass broke off: " + problem(err))
-			break
-		}
-		sum := record.Sum()
-		if second[sum] = true; !p.seen[sum] {
-			own.Differ++
-			if !p.take(record, v) {
-				break
-			}
-		}
-	}
-	for sum := range p.seen {
-		if !second[sum] {
-			own.Differ++
-		}
-	}
-	if own.Differ > 0 {
-		own.Lose("two passes over the same window differ, so that there may be more that neither found")
-	}
-	own.count(&again)
-	own.takeOver(&again)
-}
-
-// failed is the error of a window that ends the search, or nil if it is a loss.
-func (p *pour) failed(err error, w window, v, own *Verdict) error {
-	v.count(own)
-	own.Requests, own.Retries = 0, 0
+// failed is the error of a window that ends the search, or nil if it is a loss
+// of what was due after n records.
+func (p *pour) failed(err error, n int) error {
 	cancelled := errors.Is(context.Cause(p.ctx), ErrCancelled)
 	switch {
-	case errors.Is(err, ErrFull) && len(p.seen) > 0: // they were handed on already
-		own.Lose("the service gives out no more records of one query")
+	case errors.Is(err, ErrFull) && p.width() <= time.Second:
+		p.own.Lose("the service gives out no more records of one query")
 		return nil
 	case errors.Is(err, ErrFull), errors.Is(err, ErrNoAccess) && !cancelled:
 		return err
 	case p.ctx.Err() != nil && !cancelled:
 		return err
-	case len(p.seen) == 0 && p.count == 0 && !cancelled:
+	case n == 0 && p.before == 0 && !cancelled:
 		return err
 	}
-	own.Lose(fmt.Sprintf("fetching broke off after %d records: %s", len(p.seen), problem(err)))
-	own.Err = err
+	p.broke = err
 	return nil
 }
 
-// take holds a record back to be sorted, or hands it on. If only the newest
-// are wanted, these are kept, however many come.
-func (p *pour) take(record Record, v *Verdict) bool {
-	if p.flows {
-		return p.yield(record)
+// verify reads everything again, and returns what either pass has found. If one
+// of them has records that the other lacks, there may be more that both lack.
+func (p *pour) verify(q Query, first, second *sorter) (iter.Seq2[Record, error], error) {
+	if p.ctx.Err() != nil {
+		p.own.Doubt("the second pass was not made")
+		return first.all(), nil
 	}
-	p.held = append(p.held, record)
-	if len(p.held) < maxInMemory {
-		return true
+	var again Verdict
+	defer func() { p.own.count(&again); p.own.takeOver(&again) }()
+	q.Verify = true // a query of its own
+	broke, err := p.read(q, second, &again)
+	if err != nil {
+		return nil, err
 	}
-	if n := p.query.Newest; n > 0 && n < maxInMemory/2 {
-		slices.SortStableFunc(p.held, newestFirst)
-		p.held = slices.Clip(p.held[:n+1])
-		return true
+	if broke != nil {
+		p.own.Doubt("the second pass broke off: " + problem(broke))
 	}
-	p.flows = true
-	v.Note("the records are in the order in which the service sent them, which is none: there are too many to sort them here")
-	if p.query.Newest > 0 {
-		v.Doubt("the records are not surely the newest, since the service does not sort them")
-	}
-	return p.empty()
+	return either(first.all(), second.all(), func(inFirst bool) {
+		if broke == nil || !inFirst {
+			p.own.Differ++
+		}
+	}), nil
 }
 
-// empty hands on what is held, newest first.
-func (p *pour) empty() bool {
-	slices.SortStableFunc(p.held, newestFirst)
-	held := p.held
-	p.held = nil
-	for _, record := range held {
-		if !p.yield(record) {
-			return false
+// either merges sorted records: those that both have are yielded once, those
+// that one has are told of. A failure is the last pair.
+func either(first, second iter.Seq2[Record, error], differs func(inFirst bool)) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		nextA, stopA := iter.Pull2(first)
+		defer stopA()
+		nextB, stopB := iter.Pull2(second)
+		defer stopB()
+		a, errA, okA := nextA()
+		b, errB, okB := nextB()
+		for okA || okB {
+			if err := cmp.Or(errA, errB); err != nil {
+				yield(Record{}, err)
+				return
+			}
+			order := newestFirst(a, b)
+			switch {
+			case !okB:
+				order = -1
+			case !okA:
+				order = 1
+			}
+			record := a
+			if order > 0 {
+				record = b
+			}
+			if order != 0 {
+				differs(order < 0)
+			}
+			if !yield(record, nil) {
+				return
+			}
+			if order <= 0 {
+				a, errA, okA = nextA()
+			}
+			if order >= 0 {
+				b, errB, okB = nextB()
+			}
 		}
 	}
-	return true
+}
+
+// handOn yields the records of the window.
+func (p *pour) handOn(records iter.Seq2[Record, error], yield func(Record) bool) (more bool, err error) {
+	n := 0
+	for record, err := range records {
+		if err != nil {
+			return false, err
+		}
+		if !record.Unreadable && !p.holds(record.Time) {
+			p.own.Outside++
+		}
+		if !yield(record) {
+			return false, nil
+		}
+		if n++; n%tellEvery == 0 && p.holds(record.Time) {
+			p.tell(record.Time)
+		}
+	}
+	return true, nil
+}
+
+// tell tells how far the search is within the window: its records from at on
+// were handed on.
+func (p *pour) tell(at time.Time) {
+	p.report(p.total, p.before+p.found, p.total.Requests+p.own.Requests, at)
+}
+
+// judge adds to the verdict of the search what is to be said of the window.
+func (p *pour) judge(first *sorter) {
+	p.own.Duplicates = first.duplicates
+	if p.broke != nil {
+		p.own.Lose(fmt.Sprintf("fetching broke off after %d records: %s", first.added-first.duplicates, problem(p.broke)))
+		p.own.Err = p.broke
+	}
+	if p.own.Differ > 0 {
+		p.own.Lose("two passes over the same window differ, so that there may be more that neither found")
+	}
+	if !p.own.Started.IsZero() && p.own.Started.Before(p.total.Started) {
+		p.total.Started = p.own.Started // of a query from before an interruption, which has no later records
+	}
+	p.total.merge(&p.own, p.window)
 }

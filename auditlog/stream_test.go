@@ -2,12 +2,16 @@ package auditlog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"auditbot/auditlog"
 )
@@ -45,6 +49,23 @@ func (h *heap) Search(_ context.Context, q auditlog.Query, v *auditlog.Verdict) 
 	}
 }
 
+// late gives out what it has before it says that there is more.
+func (h *heap) late(_ context.Context, q auditlog.Query, _ *auditlog.Verdict, yield func(auditlog.Record, error) bool) {
+	n := 0
+	for _, r := range h.records {
+		if r.Time.Before(q.Start) || !r.Time.Before(q.End) {
+			continue
+		}
+		if n++; n > h.limit {
+			yield(auditlog.Record{}, auditlog.ErrFull)
+			return
+		}
+		if !yield(r, nil) {
+			return
+		}
+	}
+}
+
 func TestAFewUnsortedRecordsAreSortedHere(t *testing.T) {
 	records := crowd(3000)
 	res := later(&heap{records: records, limit: 1_000_000}).Search(t.Context(), day(0))
@@ -67,18 +88,130 @@ func TestTheNewestOfManyUnsortedRecordsAreTheNewest(t *testing.T) {
 	}
 }
 
-func TestManyUnsortedRecordsAllComeAndItIsSaidThatTheyAreNotSorted(t *testing.T) {
-	records := crowd(30_000)
-	res := later(&heap{records: records, limit: 1_000_000}).Search(t.Context(), day(0))
-	got := all(t, res)
-	want := ids(records)
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("%d records", len(got))
+// A flood is n records of about 0.4 kB, made as they are asked for, in no
+// order: every tenth comes twice, and each shares its second with some others.
+func flood(n int) iter.Seq[auditlog.Record] {
+	const stride = 7919 // a prime, so that all come unless it divides n
+	padding := strings.Repeat("Lorem ipsum dolor ", 18)
+	return func(yield func(auditlog.Record) bool) {
+		for i := range n {
+			j := i * stride % n
+			r := auditlog.Record{ID: fmt.Sprintf("r%07d", j), Time: noon.Add(time.Duration(j%40_000-20_000) * time.Second)}
+			r.Raw = fmt.Appendf(nil, `{"Id":"%s","CreationTime":"%s","ObjectId":"%x","Text":"%s"}`, r.ID, r.Time.Format("2006-01-02T15:04:05"), i*i, padding)
+			if !yield(r) || i%10 == 0 && !yield(r) {
+				return
+			}
+		}
 	}
-	if v := res.Verdict(); v.Status() != auditlog.Complete || !strings.Contains(v.String(), "order in which the service sent them") {
+}
+
+// of is a service that gives out a flood at once.
+func of(records iter.Seq[auditlog.Record]) invented {
+	return invented{auditlog.Limits{Records: 1_000_000, InFlight: 1, Unsorted: true}, func(_ context.Context, _ auditlog.Query, _ *auditlog.Verdict, yield func(auditlog.Record, error) bool) {
+		for r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}}
+}
+
+// inUse is how many bytes of memory are.
+func inUse() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+func TestManyUnsortedRecordsAreSortedWithoutHoldingThem(t *testing.T) {
+	const n = 120_000
+	before, most := inUse(), 0
+	look := func(i int) {
+		if i%20_000 == 0 {
+			most = max(most, inUse()-before)
+		}
+	}
+	read := 0
+	res := later(of(func(yield func(auditlog.Record) bool) {
+		for r := range flood(n) {
+			if look(read); !yield(r) {
+				return
+			}
+			read++
+		}
+	})).Search(t.Context(), day(0))
+	came, last := 0, auditlog.Record{}
+	for r, err := range res.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if came > 0 && (last.Time.Before(r.Time) || last.Time.Equal(r.Time) && last.ID >= r.ID) {
+			t.Fatalf("record %d is %s of %v, after %s of %v", came, r.ID, r.Time, last.ID, last.Time)
+		}
+		look(came)
+		came, last = came+1, r
+	}
+	if v := res.Verdict(); came != n || v.String() != "Complete" || v.Duplicates != n/10 || v.Records != n {
+		t.Errorf("%d records, %d duplicates: %v", came, v.Duplicates, v)
+	}
+	if most > 24<<20 {
+		t.Errorf("%d MiB of memory", most>>20)
+	}
+}
+
+func TestOfALongWindowItIsToldHowFarItIs(t *testing.T) {
+	res := later(of(flood(30_000))).Search(t.Context(), day(0))
+	var told []auditlog.Progress
+	res.Progress = func(p auditlog.Progress) { told = append(told, p) }
+	all(t, res)
+	if len(told) != 3+3+1 { // read, handed on, and the window's end
+		t.Fatalf("told %d times", len(told))
+	}
+	for i, p := range told[1:] {
+		if p.Records < told[i].Records && i < 5 || p.At.After(told[i].At) {
+			t.Errorf("%d records back to %v, after %d back to %v", p.Records, p.At, told[i].Records, told[i].At)
+		}
+	}
+	if half := told[4]; !half.At.Before(half.To) || !half.At.After(half.From) || half.Windows != 0 {
+		t.Errorf("in the middle: %+v", half)
+	}
+}
+
+func TestMaxFetchOfUnsortedRecordsIsTheNewest(t *testing.T) {
+	records := crowd(12_000)
+	q := day(0)
+	q.MaxFetch = 7000
+	res := later(&heap{records: records, limit: 1_000_000}).Search(t.Context(), q)
+	if got := all(t, res); !slices.Equal(got, ids(records[:7000])) {
+		t.Errorf("%d records, or not the newest", len(got))
+	}
+	if v := res.Verdict(); v.Status() != auditlog.Partial || !strings.Contains(v.String(), "only the newest 7000 records were looked at, back to 2026-11-05 ") {
 		t.Error(v)
+	}
+}
+
+func TestTheFewerWantedTheLessIsWrittenDown(t *testing.T) {
+	log := later(of(flood(12_000)))
+	log.Dir = "no such folder"
+	res := log.Search(t.Context(), day(10))
+	if got := all(t, res); len(got) != 10 || res.Verdict().String() != "Partial, as asked: newest 10; more exist" {
+		t.Errorf("%d records: %v", len(got), res.Verdict())
+	}
+}
+
+func TestRecordsThatCannotBeSortedAreAFailure(t *testing.T) {
+	log := later(of(flood(12_000)))
+	log.Dir = "no such folder"
+	res := log.Search(t.Context(), day(0))
+	var failure error
+	for _, err := range res.All() {
+		if failure = err; err == nil {
+			t.Fatal("a record")
+		}
+	}
+	if !errors.Is(failure, fs.ErrNotExist) || res.Verdict().Status() != auditlog.Unknown {
+		t.Errorf("%v, %v", failure, res.Verdict())
 	}
 }
 
@@ -123,16 +256,22 @@ func TestADividedQueryGoesOnAfterItsLastPart(t *testing.T) {
 }
 
 func TestASecondReadingThatDiffersIsALoss(t *testing.T) {
-	records := crowd(300)
-	b := &fickle{heap: heap{records: records, limit: 1_000_000}, without: "r00017"}
-	q := day(0)
-	q.Verify = true
-	res := later(b).Search(t.Context(), q)
-	if got := all(t, res); len(got) != len(records) || !slices.Contains(got, "r00017") {
-		t.Errorf("%d records", len(got))
-	}
-	if v := res.Verdict(); v.Status() != auditlog.Partial || !strings.Contains(v.String(), "two passes") || !strings.Contains(v.String(), "1 records came in only one") {
-		t.Error(v)
+	for _, n := range []int{300, 12_000} { // with and without a file
+		records := crowd(n)
+		b := &fickle{heap: heap{records: records, limit: 1_000_000}, without: "r00017"}
+		q := day(0)
+		q.Verify = true
+		res := later(b).Search(t.Context(), q)
+		if got := all(t, res); !slices.Equal(got, ids(records)) {
+			t.Errorf("%d records, or not in order", len(got))
+		}
+		if v := res.Verdict(); v.Status() != auditlog.Partial || !strings.Contains(v.String(), "two passes") || !strings.Contains(v.String(), "1 records came in only one") {
+			t.Error(v)
+		}
+		res = later(b).Search(t.Context(), q) // it leaves nothing out any more
+		if got := all(t, res); len(got) != n || res.Verdict().String() != "Complete: fetched twice, and both times the same" {
+			t.Errorf("%d records: %v", len(got), res.Verdict())
+		}
 	}
 }
 

@@ -34,9 +34,9 @@ type job struct {
 
 // A catch is what the fetching of a window brought.
 type catch struct {
-	records []Record // newest first, each once
-	verdict Verdict  // of this window alone
-	full    bool     // there are more than one search returns
+	sorted  *sorter // the records, each once
+	verdict Verdict // of this window alone
+	full    bool    // there are more than one search returns; sorted is of no use then
 	span    time.Duration
 	err     error
 }
@@ -85,9 +85,10 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 	defer func() {
 		cancel()
 		for w.flying > 0 { // nothing of it may outlive the loop
-			<-w.ready
+			(<-w.ready).catch.sorted.close()
 			w.flying--
 		}
+		w.shorten(0)
 	}()
 	for len(w.line) > 0 {
 		w.start(ctx)
@@ -107,8 +108,8 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 		}
 		w.line = w.line[1:]
 		began := time.Now()
-		if !w.release(head, v, yield) {
-			return nil
+		if more, err := w.release(head, v, yield); err != nil || !more {
+			return err
 		}
 		if err := w.done(head, v); err != nil {
 			return err
@@ -174,8 +175,19 @@ func (w *windows) cut(i int, width time.Duration) {
 
 // divide puts two windows in the place of one that could not be fetched whole.
 func (w *windows) divide(j *job, width time.Duration) {
+	j.catch.sorted.close()
 	i := slices.Index(w.line, j)
 	w.cut(i, width)
+}
+
+// shorten gives up the windows from place i of the line on.
+func (w *windows) shorten(i int) {
+	for _, j := range w.line[i:] {
+		if j.catch != nil {
+			j.catch.sorted.close()
+		}
+	}
+	w.line = w.line[:i]
 }
 
 // narrower is the width of the newer part of a full window: half of it at
@@ -210,7 +222,7 @@ func (w *windows) wait(v *Verdict) {
 // learn sets the width of the windows to come by what this one brought: half
 // as many records as one search returns, so that a busier hour still fits.
 func (w *windows) learn(j *job) {
-	n := max(len(j.catch.records), 1)
+	n := max(j.catch.sorted.added, 1)
 	wanted := time.Duration(float64(j.width()) * float64(w.limits.Records/2) / float64(n))
 	wanted = min(max(wanted, j.width()/8), j.width()*4)
 	w.width = max(wanted.Truncate(time.Second), time.Second)
@@ -246,11 +258,11 @@ func (w *windows) failure(ctx context.Context, j *job, v *Verdict) (again bool, 
 	switch {
 	case w.sour < sourEnough && (w.ok || older):
 		return false, nil // release makes a loss of it
-	case !w.ok && !w.any && len(c.records) == 0:
+	case !w.ok && !w.any && c.sorted.added == 0:
 		return false, c.err
 	case older:
 		v.Lose(fmt.Sprintf("after %d windows in a row had failed, nothing before %s UTC was read", w.sour, j.Start.Format(time.DateTime)))
-		w.line = w.line[:1]
+		w.shorten(1)
 	}
 	return false, nil
 }
@@ -264,6 +276,7 @@ func (w *windows) rest(ctx context.Context, j *job) bool {
 		return false
 	}
 	j.rested++
+	j.catch.sorted.close()
 	j.started, j.catch = false, nil
 	return true
 }
@@ -275,23 +288,26 @@ func (w *windows) stopped(cause, err error, v *Verdict) error {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	v.Lose(fmt.Sprintf("%s: nothing before %s UTC was read", problem(cause), w.line[0].End.Format(time.DateTime)))
-	w.line = nil
+	w.shorten(0)
 	return nil
 }
 
-// release hands on the records of the newest window. It is false when no more
-// are wanted.
-func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) bool {
+// release hands on the records of the newest window, which is not in the line
+// any more. More is false when no more are wanted. An error is one of the file
+// that they waited in.
+func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) (more bool, err error) {
 	c := j.catch
-	j.catch = &catch{}
+	defer c.sorted.close()
 	if c.err != nil {
 		c.verdict.Lose("could not be fetched: " + problem(c.err))
 	}
 	v.Windows++
 	v.merge(&c.verdict, j.window)
 	next := map[[32]byte]bool{}
-	for i, r := range c.records {
-		c.records[i] = Record{} // so that it can go once it was handed on
+	for r, err := range c.sorted.all() {
+		if err != nil {
+			return false, err
+		}
 		if r.Time.Before(j.Start.Add(time.Second)) {
 			next[r.Sum()] = true
 		}
@@ -301,11 +317,11 @@ func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) bool {
 		}
 		w.any = true
 		if !yield(r) {
-			return false
+			return false, nil
 		}
 	}
 	w.edge = next
-	return true
+	return true, nil
 }
 
 // elsewhere tells whether a record was handed on with another window: the
@@ -348,66 +364,63 @@ func (w *windows) done(j *job, v *Verdict) error {
 			return fmt.Errorf("keeping the records of %v: %w", j.window, err)
 		}
 	}
-	w.report(v)
+	w.report(v, w.count, v.Requests, w.at)
 	return nil
 }
 
 // fetch reads one window, twice if the query wants it verified.
 func (r *Results) fetch(ctx context.Context, w window) *catch {
-	c := r.pass(ctx, w)
+	c, first := r.pass(ctx, w)
 	if !r.query.Verify || c.full || c.err != nil {
 		return c
 	}
-	again := r.pass(ctx, w)
+	again, second := r.pass(ctx, w)
 	switch {
 	case again.full, again.err != nil && (ctx.Err() != nil || errors.Is(again.err, ErrNoAccess)):
 		again.verdict.count(&c.verdict)
+		c.sorted.close()
 		return again
 	case again.err != nil:
 		c.verdict.count(&again.verdict)
 		c.verdict.Doubt("the second pass failed: " + problem(again.err))
-		return c
+	default:
+		c.compare(first, again, second)
 	}
-	c.compare(again)
+	again.sorted.close()
 	return c
 }
 
 // compare adds to c what only a second pass found. If either pass has records
 // that the other lacks, there may be more that both lack.
-func (c *catch) compare(again *catch) {
-	first, second := sums(c.records), sums(again.records)
-	only := 0
-	for _, r := range c.records {
-		if !second[r.Sum()] {
-			only++
-		}
-	}
-	for _, r := range again.records {
-		if !first[r.Sum()] {
-			only++
-			c.records = append(c.records, r)
-		}
-	}
+func (c *catch) compare(first seenBefore, again *catch, second seenBefore) {
 	c.verdict.count(&again.verdict)
 	c.verdict.takeOver(&again.verdict)
+	only := 0
+	for sum := range first.sums {
+		if !second.sums[sum] {
+			only++
+		}
+	}
+	for r, err := range again.sorted.all() {
+		if err == nil && !first.sums[r.Sum()] {
+			only++
+			err = c.sorted.add(r)
+		}
+		if err != nil {
+			c.err = err
+			return
+		}
+	}
 	if only > 0 {
-		slices.SortStableFunc(c.records, newestFirst)
 		c.verdict.Lose("two passes over the same window differ, so that there may be more that neither found")
 		c.verdict.Differ = only
 	}
 }
 
-func sums(records []Record) map[[32]byte]bool {
-	all := make(map[[32]byte]bool, len(records))
-	for _, r := range records {
-		all[r.Sum()] = true
-	}
-	return all
-}
-
-// pass reads one window once: one search, or one for each record type.
-func (r *Results) pass(ctx context.Context, w window) *catch {
-	c, seen := &catch{}, newSeenBefore()
+// pass reads one window once: one search, or one for each record type. It
+// returns what it has seen, too.
+func (r *Results) pass(ctx context.Context, w window) (*catch, seenBefore) {
+	c, seen := &catch{sorted: &sorter{dir: r.dir}}, newSeenBefore()
 	q := r.query
 	q.Start, q.End, q.Newest = w.Start, w.End, 0
 	for _, types := range r.searches() {
@@ -419,8 +432,7 @@ func (r *Results) pass(ctx context.Context, w window) *catch {
 	if n := seen.conflicts(); n > 0 {
 		c.verdict.Conflicts = n
 	}
-	slices.SortStableFunc(c.records, newestFirst)
-	return c
+	return c, seen
 }
 
 // searches are the record types of each search that the source needs.
@@ -439,7 +451,7 @@ func (r *Results) searches() [][]string {
 // read collects what a search yields. A search that is cut short by its limit
 // still tells how far the records lie apart.
 func (c *catch) read(records func(func(Record, error) bool), limits Limits, w window, seen seenBefore) {
-	from := len(c.records)
+	n, oldest := 0, time.Time{}
 	for record, err := range records {
 		if errors.Is(err, ErrFull) && w.width() <= time.Second {
 			c.verdict.Lose("one second has more records than the service hands out")
@@ -447,34 +459,28 @@ func (c *catch) read(records func(func(Record, error) bool), limits Limits, w wi
 		}
 		if errors.Is(err, ErrFull) {
 			c.full = true
-			if oldest := c.oldest(from); w.holds(oldest) && len(c.records)-from >= limits.Records/2 {
+			if w.holds(oldest) && n >= limits.Records/2 {
 				c.span = w.End.Sub(oldest)
 			}
-			c.records = nil
+			c.sorted.close()
 			return
+		}
+		if err == nil && seen.duplicate(record) {
+			c.verdict.Duplicates++
+			continue
+		}
+		if err == nil {
+			err = c.sorted.add(record)
 		}
 		if err != nil {
 			c.err = err
 			return
 		}
-		if seen.duplicate(record) {
-			c.verdict.Duplicates++
-			continue
-		}
 		if record.Unreadable {
 			c.verdict.Lose("a record could not be read; its text is kept as it came")
 		}
-		c.records = append(c.records, record)
-	}
-}
-
-// oldest is the time of the oldest record from this place on.
-func (c *catch) oldest(from int) time.Time {
-	var oldest time.Time
-	for _, r := range c.records[from:] {
-		if oldest.IsZero() || r.Time.Before(oldest) {
-			oldest = r.Time
+		if n++; oldest.IsZero() || record.Time.Before(oldest) {
+			oldest = record.Time
 		}
 	}
-	return oldest
 }

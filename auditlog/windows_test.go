@@ -1,6 +1,7 @@
 package auditlog_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -199,6 +200,28 @@ func TestASecondWithMoreThanTheServiceHandsOutIsALoss(t *testing.T) {
 	all(t, res)
 	if got, want := res.Verdict().String(), "⚠️ Partial: one second has too many (2026-11-05 14:00:00 to 2026-11-05 14:00:01 UTC)"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestASecondOfVeryManyRecordsIsWholeAndSorted(t *testing.T) {
+	records := slices.Concat(down(9000, 7201), burst(7200, 20_000), down(7199, 5000))
+	slices.SortStableFunc(records, func(a, b auditlog.Record) int {
+		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.ID, b.ID))
+	})
+	for _, verify := range []bool{false, true} {
+		b := &busy{records: records, limit: 5000, large: 50_000, inFlight: 3, doubles: true}
+		b.lose = func(q auditlog.Query, try int, r auditlog.Record) bool {
+			return verify && try == 1 && r.ID == "7200-777" && q.End.Sub(q.Start) == time.Second
+		}
+		q := day(0)
+		q.Verify = verify
+		res := later(b).Search(t.Context(), q)
+		if got := all(t, res); !slices.Equal(got, ids(records)) {
+			t.Errorf("%d records, want %d, or not in order", len(got), len(records))
+		}
+		if v := res.Verdict(); (v.Status() == auditlog.Complete) == verify || v.Differ != len(v.Lost) {
+			t.Errorf("verify %t: %v", verify, v)
+		}
 	}
 }
 
