@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -68,6 +69,7 @@ type task struct {
 	log   *slog.Logger
 
 	far       chan auditlog.Progress // the latest that the command told, if nobody has looked at it yet
+	told      atomic.Bool            // it told something: it got somewhere in this run
 	cancelled chan struct{}          // closed when it is to end with what it has
 	cancel    func()                 // closes cancelled; may be called again
 
@@ -140,7 +142,7 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	}
 	if t.long() {
 		leave, ok := b.enterLong()
-		if !ok && !t.state.Cancelled {
+		if !ok && !t.state.Cancelled && t.GivenUp == "" {
 			return b.queue(ctx, t)
 		}
 		if ok {
@@ -153,17 +155,19 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 // queue shows in the thread that a command has to wait for others to end. Its
 // error brings the item back.
 func (b *Bot) queue(ctx context.Context, t *task) error {
-	if t.state.Step != running || t.state.Progress != "" {
+	if t.state.Step != running {
+		return errBusy
+	}
+	b.tasks.queue(t)
+	if t.state.Progress != "" {
 		return errBusy
 	}
 	text := fmt.Sprintf("⏳ `%s` waits: %d searches run, which is as many as may. It begins by itself.", mrkdwn(b.Prefix+t.name), cap(b.tasks.long))
 	f := section(text)
 	f.blocks = append(f.blocks, cancelButton(t.id))
 	ts, err := b.say(ctx, t.Channel, t.Place(), f, slack.SlackMetadata{})
-	if err == nil {
-		err = b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began })
-	}
-	if err != nil {
+	noteErr := b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began }) // cancel needs it, whether it was said or not
+	if err := errors.Join(err, noteErr); err != nil {
 		t.log.Warn("showing that a command waits", "err", err)
 	}
 	return errBusy
@@ -208,10 +212,13 @@ func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, 
 	}
 	var reply commands.Reply
 	var err error
-	if t.state.Waits == "" {
-		reply, err = b.try(ctx, t)
-	} else {
+	switch {
+	case t.GivenUp != "":
+		return b.giveUp(ctx, t, commands.Reply{Title: t.GivenUp, Text: "The command does not go on; to try again, type it again."})
+	case t.state.Waits != "":
 		err = &commands.NeedSignIn{Instance: t.state.Waits, Err: errors.New("the command waits already")}
+	default:
+		reply, err = b.try(ctx, t)
 	}
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
 		reply, err = b.waitForSignIn(ctx, t, need)

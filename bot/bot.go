@@ -86,7 +86,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	defer cancel(nil)
 	b.people = people{users: map[string]aged[*refusal]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
 	b.codes = codes{life: ctx, open: map[string]*code{}}
-	b.tasks = tasks{running: map[string]*task{}, long: make(chan struct{}, longWorkers)}
+	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}, long: make(chan struct{}, longWorkers)}
 	b.life = ctx
 	if b.perform == nil {
 		b.perform = commands.Run

@@ -88,7 +88,7 @@ func offerLines(r commands.Reply, room int, encode func(string) string) string {
 	return b.String()
 }
 
-func labelOf(o commands.Offer) string { return shorten(commands.Visible(o.Label), maxLabel) }
+func labelOf(o commands.Offer) string { return commands.Shorten(commands.Visible(o.Label), maxLabel) }
 
 func cancelButton(id string) slack.Block {
 	return slack.NewActionBlock("auditbot_progress", button(cancelAction, "Cancel", id))
@@ -96,7 +96,7 @@ func cancelButton(id string) slack.Block {
 
 // button is a button whose label is no markup.
 func button(action, label, value string) *slack.ButtonBlockElement {
-	text := &slack.TextBlockObject{Type: slack.PlainTextType, Text: shorten(commands.Visible(label), maxLabel), Emoji: new(false)}
+	text := &slack.TextBlockObject{Type: slack.PlainTextType, Text: commands.Shorten(commands.Visible(label), maxLabel), Emoji: new(false)}
 	return slack.NewButtonBlockElement(action, value, text)
 }
 

@@ -34,13 +34,28 @@ const (
 type tasks struct {
 	mu      sync.Mutex
 	running map[string]*task
-	long    chan struct{} // has a place for each long command
+	queued  map[string]*task // that found no place when they were tried last
+	long    chan struct{}    // has a place for each long command
 }
 
 func (k *tasks) begin(t *task) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.running[t.id] = t
+	delete(k.queued, t.id)
+}
+
+func (k *tasks) queue(t *task) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.queued[t.id] = t
+}
+
+// find is the command with this id if it runs, or nil.
+func (k *tasks) find(id string) *task {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.running[id]
 }
 
 // end is called when the command does not run any more: from then on its
@@ -54,14 +69,17 @@ func (k *tasks) end(t *task) {
 	t.over = true
 }
 
-// of are the commands that run and are ok, the oldest first.
+// of are the commands that run or wait for a place and are ok, the oldest
+// first.
 func (k *tasks) of(ok func(*task) bool) []*task {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var found []*task
-	for _, t := range k.running {
-		if ok(t) {
-			found = append(found, t)
+	for _, all := range []map[string]*task{k.running, k.queued} {
+		for _, t := range all {
+			if ok(t) {
+				found = append(found, t)
+			}
 		}
 	}
 	slices.SortFunc(found, func(a, b *task) int { return a.Sent().Compare(b.Sent()) })
@@ -133,10 +151,9 @@ func (b *Bot) stop(ctx context.Context, t *task) (bool, error) {
 }
 
 // handle is the short id of a command, which is shown and typed. It is the
-// same before and after a sign-in that the command waited for.
+// same before and after the sign-ins that the command waited for.
 func (m Message) handle() string {
-	m.Resumed = false
-	sum := sha256.Sum256([]byte(m.ID()))
+	sum := sha256.Sum256([]byte(m.Origin()))
 	return base32.StdEncoding.EncodeToString(sum[:])[:6]
 }
 
@@ -157,7 +174,7 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 	}
 	var stopped []*task
 	for _, t := range found {
-		ran, err := b.stop(ctx, t)
+		_, ran, err := b.cancelByID(ctx, t.id, by.User)
 		if err != nil {
 			return "", err
 		}
@@ -165,15 +182,15 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 			stopped = append(stopped, t)
 		}
 	}
-	forgotten := b.forgetWaiting(ctx, by.User, meant)
-	if len(stopped)+forgotten == 0 && id != "" {
+	waited := b.endWaiting(ctx, by.User, meant)
+	if len(stopped)+waited == 0 && id != "" {
 		return "", &commands.Mistake{Problem: "no command " + id + " is running", Hint: "its id stands in the message that shows how far it is; " + b.Prefix + "cancel alone stops all of yours"}
 	}
-	return b.whatWasCancelled(stopped, forgotten), nil
+	return b.whatWasCancelled(stopped, waited), nil
 }
 
 // whatWasCancelled says what cancel did.
-func (b *Bot) whatWasCancelled(stopped []*task, forgotten int) string {
+func (b *Bot) whatWasCancelled(stopped []*task, waited int) string {
 	var said []string
 	var names []string
 	for _, t := range stopped {
@@ -186,12 +203,12 @@ func (b *Bot) whatWasCancelled(stopped []*task, forgotten int) string {
 	default:
 		said = append(said, fmt.Sprintf("%d commands are being cancelled: %s. What they found so far is answered in their threads.", len(stopped), strings.Join(names, ", ")))
 	}
-	switch forgotten {
+	switch waited {
 	case 0:
 	case 1:
-		said = append(said, "1 command that waited for a sign-in is forgotten.")
+		said = append(said, "1 command that waited for a sign-in is cancelled. If it had found something, that is answered in its thread.")
 	default:
-		said = append(said, fmt.Sprintf("%d commands that waited for a sign-in are forgotten.", forgotten))
+		said = append(said, fmt.Sprintf("%d commands that waited for a sign-in are cancelled. If they had found something, that is answered in their threads.", waited))
 	}
 	if len(said) == 0 {
 		return "None of your commands is running."
@@ -199,17 +216,14 @@ func (b *Bot) whatWasCancelled(stopped []*task, forgotten int) string {
 	return strings.Join(said, "\n")
 }
 
-// forgetWaiting forgets which of somebody's commands wait for a sign-in and
+// endWaiting gives up those of somebody's commands that wait for a sign-in and
 // are meant, and tells how many.
-func (b *Bot) forgetWaiting(ctx context.Context, user string, meant func(Message) bool) (n int) {
+func (b *Bot) endWaiting(ctx context.Context, user string, meant func(Message) bool) (n int) {
 	for _, instance := range b.Instances(user) {
 		key := instance.Name + "/" + user
-		for _, m := range b.waiting(ctx, key) {
-			if meant(m) {
-				b.forget(ctx, key, m)
-				n++
-			}
-		}
+		waiting := slices.DeleteFunc(b.waiting(ctx, key), func(m Message) bool { return !meant(m) })
+		b.release(ctx, key, waiting, "⏹ Cancelled while it waited for a sign-in.")
+		n += len(waiting)
 	}
 	return n
 }
@@ -230,11 +244,11 @@ func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
 	return nil
 }
 
-// cancelByID stops a command if user may do that. It may be one that was
-// interrupted by a restart and does not run again yet: it ends when it does.
+// cancelByID stops a command if user may do that. It may be one that does not
+// run now, since it waits for a place or a restart has interrupted it: it ends
+// when it does.
 func (b *Bot) cancelByID(ctx context.Context, id, user string) (asker string, ran bool, err error) {
-	if running := b.tasks.of(func(t *task) bool { return t.id == id }); len(running) == 1 {
-		t := running[0]
+	if t := b.tasks.find(id); t != nil {
 		if !b.mayCancel(user, t.User) {
 			return t.User, false, nil
 		}

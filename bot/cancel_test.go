@@ -97,21 +97,6 @@ func TestCancelByID(t *testing.T) {
 	s.reply(s.say("U0LEA", "!cancel "+second.TS), "No command") // it is no id
 }
 
-func TestCancelForgetsWhatWaitsForASignIn(t *testing.T) {
-	t.Parallel()
-	s := newStage(t, untilCancelled)
-	m := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: "1700000000.000100", Text: search, Resumed: true}
-	waiting := s.engine.Bucket(engine.Waiting)
-	key := "contoso/U0ADA/" + strings.TrimSuffix(m.ID(), ".resumed")
-	if _, err := waiting.Put(t.Context(), key, []byte(`{"team":"T0CONTOSO","channel":"C0INCIDENTS","user":"U0ADA","ts":"1700000000.000100","resumed":true}`)); err != nil {
-		t.Fatal(err)
-	}
-	s.reply(s.say("U0ADA", "!cancel"), "1 command that waited for a sign-in is forgotten")
-	if _, _, err := waiting.Get(t.Context(), key); !errors.Is(err, engine.ErrNotFound) {
-		t.Errorf("it waits on: %v", err)
-	}
-}
-
 // What nobody could cancel, or ask about, while many searches run.
 func TestManyLongCommandsHoldUpNoQuickOne(t *testing.T) {
 	t.Parallel()
@@ -120,12 +105,36 @@ func TestManyLongCommandsHoldUpNoQuickOne(t *testing.T) {
 		s.say("U0ADA", search)
 	}
 	s.until(func() bool { return s.performed.Load() == longWorkers })
-	s.say("U0ADA", search)
-	last := s.say("U0ADA", search)
+	first, last := s.say("U0ADA", search), s.say("U0ADA", search)
+	s.reply(first, "waits: 24 searches run")
 	s.reply(last, "waits: 24 searches run")
 	s.reply(s.say("U0GRACE", "!help"), "What you can ask")
-	s.reply(s.say("U0ADA", "!cancel"), "24 commands are being cancelled")
-	s.until(func() bool { return s.performed.Load() == longWorkers+2 }) // the others had to wait
+	s.reply(s.say("U0ADA", "!cancel"), "26 commands are being cancelled")
+	s.reply(last, "partial result")
+	s.until(func() bool { return s.performed.Load() == longWorkers+2 })
+}
+
+func TestCancelReachesASearchThatWaitsForItsTurn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	for range longWorkers {
+		s.say("U0GRACE", search)
+	}
+	s.until(func() bool { return s.performed.Load() == longWorkers })
+	first, second, others := s.say("U0ADA", search), s.say("U0ADA", search), s.say("U0LEA", search)
+	s.reply(first, "waits: 24 searches run")
+	s.reply(others, "waits: 24 searches run")
+	handle := Message{Team: "T0CONTOSO", Channel: incidents, TS: second.TS}.handle()
+	s.reply(second, "waits: 24 searches run")
+	s.reply(s.say("U0GRACE", "!cancel "+handle), "somebody else's")
+	s.reply(s.say("U0ADA", "!cancel "+handle), "1 command is being cancelled")
+	s.reply(second, "partial result")
+	s.reply(s.say("U0ADA", "!cancel"), "1 command is being cancelled")
+	s.reply(first, "partial result")
+	s.reply(s.say("U0ADA", "!cancel"), "None of your commands is running")
+	if got := s.thread(others); strings.Contains(got, "partial") || s.performed.Load() != longWorkers+2 {
+		t.Errorf("somebody else's search has\n%s", got)
+	}
 }
 
 func TestAShutdownInterruptsASearchWithoutAWord(t *testing.T) {

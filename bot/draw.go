@@ -46,7 +46,7 @@ func (o opening) elements() []slack.RichTextSectionElement {
 	}
 	return append(all,
 		slack.NewRichTextSectionTextElement(" ran ", nil),
-		slack.NewRichTextSectionTextElement(shorten(commands.Visible(o.line), maxRan), &slack.RichTextSectionTextStyle{Code: true}),
+		slack.NewRichTextSectionTextElement(commands.Shorten(commands.Visible(o.line), maxRan), &slack.RichTextSectionTextStyle{Code: true}),
 		slack.NewRichTextSectionTextElement("\n", nil))
 }
 
@@ -137,7 +137,7 @@ func markdownRows(t commands.Table, room, most int) (text string, rows int) {
 	for i, row := range t.Rows {
 		var cells []string
 		for _, cell := range row {
-			cell = shorten(commands.Visible(cell), most)
+			cell = commands.Shorten(commands.Visible(cell), most)
 			shown += utf8.RuneCountInString(cell) + 1
 			if cell == "" {
 				cell = "–" // Slack refuses empty cells
@@ -168,7 +168,7 @@ func leftOut(r commands.Reply, shown int) string {
 	if r.Verdict == nil {
 		where = "ask for less to see the rest"
 	}
-	return fmt.Sprintf("The table shows %d of %d; %s.", shown, r.Table.Total, where)
+	return fmt.Sprintf("The table shows %s of %s; %s.", commands.Thousands(shown), commands.Thousands(r.Table.Total), where)
 }
 
 func hasFile(r commands.Reply) bool { return r.Context != nil || len(r.Files) > 0 }
@@ -208,7 +208,7 @@ func cutBytes(s string, n int) string {
 // codeForm is an aligned block of code, for workspaces that refuse markdown
 // blocks.
 func codeForm(r commands.Reply, o opening) form {
-	head := append(o.elements(), slack.NewRichTextSectionTextElement(shorten(plain(r), 3000), nil))
+	head := append(o.elements(), slack.NewRichTextSectionTextElement(commands.Shorten(plain(r), 3000), nil))
 	elements := []slack.RichTextElement{slack.NewRichTextSection(head...)}
 	room := maxCode - offersSize(r) - min(len(o.line), maxRan)
 	table, shown := aligned(r.Table, room-500)
@@ -280,7 +280,7 @@ func aligned(t commands.Table, room int) (text string, rows int) {
 	for i, line := range lines {
 		lines[i] = make([]string, len(line))
 		for c, cell := range line {
-			lines[i][c] = shorten(commands.Visible(cell), maxPadded)
+			lines[i][c] = commands.Shorten(commands.Visible(cell), maxPadded)
 			widths[c] = max(widths[c], utf8.RuneCountInString(lines[i][c]))
 		}
 	}

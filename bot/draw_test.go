@@ -171,7 +171,7 @@ func TestEveryFormStaysWithinSlacksLimits(t *testing.T) {
 			if n := utf8.RuneCountInString(f.text); n > 4000 || n == 0 {
 				t.Errorf("a text of %d characters", n)
 			}
-			if !strings.Contains(string(blocks)+f.text, "of 5000") {
+			if !strings.Contains(string(blocks)+f.text, "of 5,000") {
 				t.Errorf("form %d of a table of %.10q does not say what it leaves out", i, cell)
 			}
 		}

@@ -75,13 +75,3 @@ func fit(text string, n int, encode func(string) string) string {
 	k := sort.Search(len(runes), func(k int) bool { return len(encode(string(runes[:k+1])+"…")) > n })
 	return encode(string(runes[:k]) + "…")
 }
-
-// shorten cuts the middle out of what is longer than n characters.
-func shorten(s string, n int) string {
-	runes := []rune(s)
-	if len(runes) <= n {
-		return s
-	}
-	tail := n / 3
-	return string(runes[:n-tail-1]) + "…" + string(runes[len(runes)-tail:])
-}

@@ -7,12 +7,10 @@ import (
 )
 
 // journal opens the journal of the command in t. It is the same before and
-// after a sign-in that the command waited for.
+// after the sign-ins that the command waited for.
 func (b *Bot) journal(t *task) func(context.Context) (*commands.Journal, error) {
-	m := t.Message
-	m.Resumed = false
 	return func(ctx context.Context) (*commands.Journal, error) {
-		j, err := b.Engine.OpenJournal(ctx, m.ID())
+		j, err := b.Engine.OpenJournal(ctx, t.Origin())
 		if err != nil {
 			return nil, err
 		}

@@ -21,8 +21,12 @@ type Message struct {
 	Text    string `json:"text"`             // as Slack sent it
 	Shared  bool   `json:"shared,omitempty"` // the channel is shared with another organisation
 
-	// Resumed says that the message waited for a sign-in, which is done.
-	Resumed bool `json:"resumed,omitempty"`
+	// Resumed is how many sign-ins the command waited for before this.
+	Resumed int `json:"resumed,omitempty"`
+
+	// GivenUp is set if the last one of these did not come: a line that says
+	// why. The command is run only to answer with what it had found.
+	GivenUp string `json:"given_up,omitempty"`
 
 	// Clicked is the ts of the message of ours under which somebody pressed a
 	// button; "" if they typed. TS is that of the press then, and Text the
@@ -33,18 +37,24 @@ type Message struct {
 	Cancels string `json:"cancels,omitempty"`
 }
 
-// ID names the message, and the command in it, for good: the events message
-// and app_mention of one message, and what Slack sends again, have the same.
+// ID names the message as an item of the inbox: the events message and
+// app_mention of one message, and what Slack sends again, have the same. After
+// each sign-in that it waited for it is another item.
 func (m Message) ID() string {
+	if m.Resumed > 0 {
+		return m.Origin() + ".resumed" + strconv.Itoa(m.Resumed)
+	}
+	return m.Origin()
+}
+
+// Origin names the command in the message for good: it is the ID before the
+// first sign-in.
+func (m Message) Origin() string {
 	id := m.Team + "." + m.Channel + "."
 	if m.Clicked != "" {
 		id += m.Clicked + "."
 	}
-	id += m.TS
-	if m.Resumed {
-		id += ".resumed"
-	}
-	return id
+	return id + m.TS
 }
 
 // Place is the thread to answer in: the message's, or the one it starts.

@@ -3,13 +3,13 @@ package bot
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/slack-go/slack"
 
 	"auditbot/auditlog"
+	"auditbot/commands"
 )
 
 const (
@@ -29,6 +29,7 @@ const (
 // tell notes how far the command in t is. It does not wait: what was told
 // before and not shown yet is forgotten.
 func (t *task) tell(p auditlog.Progress) {
+	t.told.Store(true)
 	for {
 		select {
 		case t.far <- p:
@@ -154,16 +155,7 @@ func counted(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return thousands(n) + " " + noun + "s"
-}
-
-// thousands writes 12400 as 12,400.
-func thousands(n int) string {
-	digits := strconv.Itoa(n)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
+	return commands.Thousands(n) + " " + noun + "s"
 }
 
 // roughly writes a time that is estimated anyway.

@@ -239,9 +239,9 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 	tellErr := b.replacePrompt(ctx, n, told)
 	var settled bool
 	if err == nil {
-		settled = b.release(ctx, n.key(), waiting)
+		settled = b.release(ctx, n.key(), waiting, "")
 	} else {
-		settled = b.dismiss(ctx, n.key(), waiting, n.result)
+		settled = b.release(ctx, n.key(), waiting, "❌ "+n.result)
 	}
 	if passing(tellErr) {
 		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
@@ -323,18 +323,28 @@ func (b *Bot) checkSignIn(ctx context.Context, m Message, instance commands.Inst
 	return "Signed in as " + upn + ".", nil
 }
 
-// waitForSignIn lets the command in t wait for its author to sign in.
+// soon is how long a command runs that its sign-in has surely brought nowhere.
+const soon = time.Minute
+
+// inCircles tells whether the command in t needs a sign-in again although the
+// one before has not brought it any further.
+func (t *task) inCircles() bool {
+	return t.Resumed > 0 && t.state.Waits == "" && !t.told.Load() && time.Since(t.began) < soon
+}
+
+// waitForSignIn lets the command in t wait for its author to sign in, as often
+// as it gets further by that.
 func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
 	if t.isCancelled() {
 		return commands.Reply{}, errCancelled
 	}
 	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })
-	if i < 0 || t.Resumed { // it has waited once: do not let it go round in circles
-		return commands.Reply{}, &auditlog.Refusal{
+	if i < 0 || t.inCircles() {
+		return b.giveUp(ctx, t, b.explain(t, &auditlog.Refusal{
 			Problem: "the sign-in did not last",
 			Advice:  "type the command again to sign in again",
 			Err:     need,
-		}
+		}))
 	}
 	instance := b.Instances(t.User)[i]
 	// From here on it is not run as this item any more: a sign-in may release
@@ -343,7 +353,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		return commands.Reply{}, err
 	}
 	waiting := t.Message
-	waiting.Resumed = true
+	waiting.Resumed++
 	value, err := json.Marshal(waiting)
 	key := instance.Name + "/" + t.User
 	if err == nil {
@@ -353,15 +363,18 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		return commands.Reply{}, fmt.Errorf("letting a command wait: %w", err)
 	}
 	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
-		if !b.release(ctx, key, b.waiting(ctx, key)) {
+		if !b.release(ctx, key, b.waiting(ctx, key), "") {
 			return commands.Reply{}, errors.New("putting a command that waited into the inbox")
 		}
 		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
 	}
 	said, err := b.signIn(ctx, t.Message, instance)
-	if err != nil {
-		_ = b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id) // it is answered with the error; what stays is gone in a day
-		return commands.Reply{}, err
+	if err != nil { // it does not wait after all; what cannot be deleted is gone in a day
+		_ = b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id)
+		if err := b.note(ctx, t, func(s *state) { s.Waits = "" }); err != nil {
+			return commands.Reply{}, err
+		}
+		return b.giveUp(ctx, t, b.explain(t, err))
 	}
 	return commands.Reply{
 		Title: "🔑 Sign in to " + instance.Tenant + " first",
@@ -369,11 +382,35 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	}, nil
 }
 
-// release puts what waited under key into the inbox, and tells whether all of
-// it is there. What is not waits on.
-func (b *Bot) release(ctx context.Context, key string, waiting []Message) (all bool) {
+// giveUp answers a command that does not get the sign-in that it needs: with
+// what it had found until then and, in front of that, told; or with told alone
+// if that is nothing. The error is [errStopping].
+func (b *Bot) giveUp(ctx context.Context, t *task, told commands.Reply) (commands.Reply, error) {
+	if !t.long() || t.state.Waits != "" { // what waits may run elsewhere by now
+		return told, nil
+	}
+	t.cancel() // so that it asks Microsoft for nothing more
+	found, err := b.try(ctx, t)
+	switch {
+	case errors.Is(err, errStopping):
+		return commands.Reply{}, err
+	case err != nil:
+		t.log.Warn("answering with what had been found", "err", err)
+		return told, nil
+	case found.Verdict == nil || found.Verdict.Fetched == 0:
+		return told, nil
+	}
+	found.Text = strings.Join([]string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}, "\n")
+	return found, nil
+}
+
+// release puts what waited under key into the inbox, to run or, if there is a
+// line why its sign-in did not come, to be given up. It tells whether all of it
+// is there; what is not waits on.
+func (b *Bot) release(ctx context.Context, key string, waiting []Message, why string) (all bool) {
 	all = true
 	for _, m := range waiting {
+		m.GivenUp = why
 		if err := insist(ctx, func() error { return b.enqueue(ctx, m) }); err != nil {
 			b.Log.Error("running a command that waited", "err", err)
 			all = false
@@ -384,31 +421,8 @@ func (b *Bot) release(ctx context.Context, key string, waiting []Message) (all b
 	return all
 }
 
-// dismiss says in the threads of what waited under key that it will not run,
-// and tells whether that was said wherever Slack allows it. What was not told
-// of waits on.
-func (b *Bot) dismiss(ctx context.Context, key string, waiting []Message, why string) (all bool) {
-	all = true
-	for _, m := range waiting {
-		f := section("❌ " + mrkdwn(why) + " The command that waited does not run; to try again, type it again.")
-		err := insist(ctx, func() error {
-			_, err := b.say(ctx, m.Channel, m.Place(), f, slack.SlackMetadata{})
-			return err
-		})
-		if err != nil {
-			b.Log.Error("saying that a command does not run", "err", err)
-		}
-		if passing(err) {
-			all = false
-			continue
-		}
-		b.forget(ctx, key, m)
-	}
-	return all
-}
-
 func (b *Bot) forget(ctx context.Context, key string, m Message) {
-	m.Resumed = false
+	m.Resumed-- // as it was when it began to wait
 	if err := b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+m.ID()); err != nil {
 		b.Log.Error("forgetting a command that waited", "err", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 
 	"auditbot/auditlog"
@@ -112,7 +113,7 @@ func (h *hunt) attach(ctx context.Context) (files []File, err error) {
 		files = append(files, f)
 	}
 	if h.counts != nil {
-		f, err := h.env.Keep(ctx, countsName, func(w FileWriter) error { return writeTable(w, h.counts.table(maxCounted+1)) })
+		f, err := h.env.Keep(ctx, countsName, func(w FileWriter) error { return writeTable(w, h.counts.table(maxCounted+1, strconv.Itoa)) })
 		if err != nil {
 			return nil, fmt.Errorf("keeping the counts: %w", err)
 		}

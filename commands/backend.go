@@ -45,7 +45,7 @@ func (h *hunt) choose(ctx context.Context) error {
 		h.instance = graph
 		h.backendNote = "searched through Microsoft Graph, since more than 50,000 records were asked for; backend=exchange takes the other way"
 	default:
-		return mistakef("backend: %q is not a backend", shorten(h.Backend, 60)).hintf("write backend=exchange, backend=graph or backend=auto")
+		return mistakef("backend: %q is not a backend", Shorten(h.Backend, 60)).hintf("write backend=exchange, backend=graph or backend=auto")
 	}
 	return nil
 }

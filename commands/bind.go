@@ -130,13 +130,13 @@ func cutOff(words []word, i int) bool {
 }
 
 func unknownArgument(known []argument, w word) error {
-	m := mistakef("there is no argument %q", shorten(w.name, 60))
+	m := mistakef("there is no argument %q", Shorten(w.name, 60))
 	if len(known) == 0 {
 		return m.hintf("this command takes no arguments")
 	}
 	names := argumentNames(known)
 	if near := Nearest(w.name, names); near != "" {
-		return m.hintf("did you mean %s? The arguments are: %s", word{name: near, value: shorten(w.value, 60)}, strings.Join(names, ", "))
+		return m.hintf("did you mean %s? The arguments are: %s", word{name: near, value: Shorten(w.value, 60)}, strings.Join(names, ", "))
 	}
 	return m.hintf("the arguments are: %s", strings.Join(names, ", "))
 }
@@ -153,7 +153,7 @@ func argumentNames(known []argument) []string {
 // was probably meant.
 func stray(known []argument, words []word, i int) error {
 	w, rest := words[i], words[i+1:]
-	m := mistakef("%q, at character %d, is not name=value", shorten(w.value, 60), w.column)
+	m := mistakef("%q, at character %d, is not name=value", Shorten(w.value, 60), w.column)
 	if len(known) == 0 {
 		return m.hintf("this command takes no arguments")
 	}
@@ -170,7 +170,7 @@ func stray(known []argument, words []word, i int) error {
 	case i > 0 && words[i-1].name != "" && !words[i-1].quoted:
 		return m.hintf("put quotes around a value that has spaces: %s", suggestion(words[i-1].name, words[i-1].value+" "+bareText(words[i:])))
 	case i > 0 && words[i-1].name == "":
-		return m.hintf("put quotes around a value that has spaces: %s", quote(shorten(words[i-1].value+" "+bareText(words[i:]), 60)))
+		return m.hintf("put quotes around a value that has spaces: %s", quote(Shorten(words[i-1].value+" "+bareText(words[i:]), 60)))
 	}
 	return m.hintf("the arguments are: %s", strings.Join(names, ", "))
 }
@@ -188,7 +188,7 @@ func bareText(words []word) string {
 }
 
 func suggestion(name, value string) word {
-	return word{name: strings.ToLower(name), value: shorten(strings.TrimSpace(value), 60)}
+	return word{name: strings.ToLower(name), value: Shorten(strings.TrimSpace(value), 60)}
 }
 
 func repeated(arg argument, before, again word) error {
@@ -222,16 +222,16 @@ func (a argument) set(w word) error {
 	case *int:
 		n, err := strconv.Atoi(text)
 		if errors.Is(err, strconv.ErrRange) {
-			return a.mistakef("%s is too large a number", shorten(text, 30)).hintf("%s: %s", a.name, a.help)
+			return a.mistakef("%s is too large a number", Shorten(text, 30)).hintf("%s: %s", a.name, a.help)
 		}
 		if err != nil {
-			return a.mistakef("%q is not a whole number", shorten(text, 60)).hintf("write it in digits only: %s=10", a.name)
+			return a.mistakef("%q is not a whole number", Shorten(text, 60)).hintf("write it in digits only: %s=10", a.name)
 		}
 		*into = n
 	case *bool:
 		on, ok := truth(text)
 		if !ok {
-			return a.mistakef("%q is neither true nor false", shorten(text, 60)).hintf("write %[1]s=true or %[1]s=false", a.name)
+			return a.mistakef("%q is neither true nor false", Shorten(text, 60)).hintf("write %[1]s=true or %[1]s=false", a.name)
 		}
 		*into = on
 	case *[]string:
@@ -245,7 +245,7 @@ func (a argument) set(w word) error {
 	case *Size:
 		n, ok := readSize(text)
 		if !ok {
-			return a.mistakef("%q is not a number from 1 to %d", shorten(text, 60), auditlog.MaxNewest).hintf("write %[1]s=100, or %[1]s=all", a.name)
+			return a.mistakef("%q is not a number from 1 to %d", Shorten(text, 60), auditlog.MaxNewest).hintf("write %[1]s=100, or %[1]s=all", a.name)
 		}
 		*into = n
 	default:
@@ -301,7 +301,7 @@ func (a argument) list(text string) ([]string, error) {
 	var items []string
 	if isJSON(text) {
 		if err := json.Unmarshal([]byte(text), &items); err != nil || slices.ContainsFunc(items, unfit) {
-			m := a.mistakef("%s is not a JSON array of texts", shorten(text, 60))
+			m := a.mistakef("%s is not a JSON array of texts", Shorten(text, 60))
 			if strings.Contains(text, `\`) {
 				return nil, m.hintf(`in a JSON array a backslash is written twice, %[1]s=["CONTOSO\\ada"]; between commas once, %[1]s=CONTOSO\ada,CONTOSO\bob`, a.name)
 			}

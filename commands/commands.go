@@ -201,7 +201,7 @@ func (i Instance) failed(err error) error {
 func Run(ctx context.Context, env Env, line string) (Reply, error) {
 	name, ok := Name(env.Prefix, line)
 	if !ok {
-		return Reply{}, mistakef("%q is not a command", shorten(line, 40)).hintf("commands start with %[1]s: %[1]shelp lists them", env.Prefix)
+		return Reply{}, mistakef("%q is not a command", Shorten(line, 40)).hintf("commands start with %[1]s: %[1]shelp lists them", env.Prefix)
 	}
 	c, ok := find(name)
 	if !ok {
@@ -273,7 +273,7 @@ func names() []string {
 }
 
 func unknown(prefix, name string) *Mistake {
-	m := mistakef("there is no command %q", prefix+shorten(name, 60))
+	m := mistakef("there is no command %q", prefix+Shorten(name, 60))
 	if near := Nearest(name, names()); near != "" {
 		return m.hintf("did you mean %s%s? %shelp lists all commands", prefix, near, prefix)
 	}
@@ -298,13 +298,4 @@ func (e Env) instance(name string) (Instance, error) {
 		}
 	}
 	return Instance{}, mistakef("there is no instance %q", name).hintf("using= takes one of: %s", strings.Join(known, ", "))
-}
-
-// shorten cuts s to n characters.
-func shorten(s string, n int) string {
-	runes := []rune(s)
-	if len(runes) <= n {
-		return s
-	}
-	return string(runes[:n-1]) + "…"
 }

@@ -149,7 +149,7 @@ func readPattern(text string) (p pattern, problem string) {
 	if err != nil {
 		problem = "this is no regular expression"
 		if e, ok := errors.AsType[*syntax.Error](err); ok {
-			problem = fmt.Sprintf("%s in the regular expression: %q", e.Code, shorten(e.Expr, 60))
+			problem = fmt.Sprintf("%s in the regular expression: %q", e.Code, Shorten(e.Expr, 60))
 		}
 		return p, problem
 	}

@@ -57,8 +57,8 @@ func (c *counts) add(value string) {
 
 // table has the n most frequent values, equal ones in the order of their text.
 // "(none)" is the records that do not have the field, "(other)" those whose
-// values are not counted apart, in the last row.
-func (c *counts) table(n int) Table {
+// values are not counted apart, in the last row. Number writes a count.
+func (c *counts) table(n int, number func(int) string) Table {
 	t := Table{Columns: []string{c.field, "Records", "Share"}, Total: len(c.groups)}
 	groups := slices.SortedFunc(maps.Values(c.groups), func(a, b *group) int {
 		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.value, b.value))
@@ -69,7 +69,7 @@ func (c *counts) table(n int) Table {
 	}
 	for _, g := range groups[:min(len(groups), n)] {
 		value := cmp.Or(g.value, "(none)")
-		t.Rows = append(t.Rows, []string{value, fmt.Sprint(g.n), fmt.Sprintf("%.1f %%", 100*float64(g.n)/float64(c.total))})
+		t.Rows = append(t.Rows, []string{value, number(g.n), fmt.Sprintf("%.1f %%", 100*float64(g.n)/float64(c.total))})
 	}
 	return t
 }
@@ -80,5 +80,5 @@ func (c *counts) note() string {
 		return ""
 	}
 	return fmt.Sprintf("%s has more different values than are counted apart (%s); %s records with later ones are (other)",
-		c.field, thousands(len(c.groups)), thousands(c.other))
+		c.field, Thousands(len(c.groups)), Thousands(c.other))
 }

@@ -15,8 +15,20 @@ import (
 // the record as Microsoft sent it.
 var csvColumns = []string{"CreationTime", "UserId", "Operation", "Workload", "RecordType", "ip", "result", "ObjectId", "Id", "AuditData"}
 
-// writeCSV writes records as CSV (RFC 4180, in UTF-8, a header first), one
-// column for each field, or csvColumns. CreationTime is written in UTC as in
+// byteOrderMark is in front of CSV files, since Excel reads one without it in
+// the encoding of the language that it runs in.
+const byteOrderMark = "\uFEFF"
+
+// newCSV begins a CSV file.
+func newCSV(w io.Writer) (*csv.Writer, error) {
+	if _, err := io.WriteString(w, byteOrderMark); err != nil {
+		return nil, fmt.Errorf("writing the beginning of a CSV file: %w", err)
+	}
+	return csv.NewWriter(w), nil
+}
+
+// writeCSV writes records as CSV (RFC 4180, in UTF-8 with its mark, a header
+// first), one column for each field, or csvColumns. CreationTime is written in UTC as in
 // RFC 3339, with the Z that Microsoft leaves out.
 //
 // Spreadsheets run a cell that begins with =, +, - or @ as a formula, and much
@@ -27,7 +39,10 @@ func writeCSV(w io.Writer, records iter.Seq2[auditlog.Record, error], columns []
 	if len(columns) == 0 {
 		columns = csvColumns
 	}
-	file := csv.NewWriter(w)
+	file, err := newCSV(w)
+	if err != nil {
+		return err
+	}
 	row := make([]string, len(columns))
 	for i, column := range columns {
 		row[i] = unarmed(column)
@@ -56,7 +71,10 @@ func writeCSV(w io.Writer, records iter.Seq2[auditlog.Record, error], columns []
 
 // writeTable writes a table as CSV, with the same guard.
 func writeTable(w io.Writer, t Table) error {
-	file := csv.NewWriter(w)
+	file, err := newCSV(w)
+	if err != nil {
+		return err
+	}
 	for _, row := range append([][]string{t.Columns}, t.Rows...) {
 		cells := make([]string, len(row))
 		for i, cell := range row {

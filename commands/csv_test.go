@@ -29,7 +29,11 @@ func written(t *testing.T, columns []string, records ...string) [][]string {
 	if err := writeCSV(&b, recordsOf(records...), columns); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := csv.NewReader(strings.NewReader(b.String())).ReadAll()
+	text, marked := strings.CutPrefix(b.String(), "\uFEFF")
+	if !marked {
+		t.Errorf("Excel does not see that this is UTF-8: %.20q", b.String())
+	}
+	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil {
 		t.Fatalf("%v: %s", err, b.String())
 	}

@@ -110,7 +110,7 @@ func (n *fieldNames) unknown(field string) error {
 		known = append(known, name)
 	}
 	slices.Sort(known)
-	m := mistakef("no record has the field %q", shorten(Visible(field), 60))
+	m := mistakef("no record has the field %q", Shorten(Visible(field), 60))
 	if near := Nearest(field, known); near != "" {
 		return m.hintf("did you mean %s?", Visible(near))
 	}

@@ -257,7 +257,7 @@ func plainWords(message string) string {
 		}
 	}
 	message, _, _ = strings.Cut(message, ": strconv.")
-	return Visible(shorten(token.ReplaceAllString(message, "$1"), 200))
+	return Visible(Shorten(token.ReplaceAllString(message, "$1"), 200))
 }
 
 // stopped is why a filter ended without a result.
@@ -279,7 +279,7 @@ func noTruth(value any) *Mistake {
 func kindOf(value any) string {
 	switch value := value.(type) {
 	case string:
-		return fmt.Sprintf("the text %q", shorten(value, 60))
+		return fmt.Sprintf("the text %q", Shorten(value, 60))
 	case anyCase:
 		return kindOf(string(value))
 	case json.Number, int, float64:
@@ -502,13 +502,13 @@ func (r *reading) literal(left, right ast.Node) {
 	switch name.Value {
 	case "time":
 		if _, ok := timeOf(text.Value); !ok {
-			r.refuse(text, `%q is not a time such as "2026-11-24" or "2026-11-24 09:30" (UTC)`, shorten(text.Value, 60))
+			r.refuse(text, `%q is not a time such as "2026-11-24" or "2026-11-24 09:30" (UTC)`, Shorten(text.Value, 60))
 		}
 	case "ip":
 		if address, ok := auditlog.ParseAddress(text.Value); ok {
 			text.Value = address.String()
 		} else if strings.Contains(text.Value, "/") {
-			r.refuse(text, `ip is compared with single addresses, not with ranges such as %q; write ip startsWith "203.0.113."`, shorten(text.Value, 60))
+			r.refuse(text, `ip is compared with single addresses, not with ranges such as %q; write ip startsWith "203.0.113."`, Shorten(text.Value, 60))
 		}
 	}
 }
@@ -553,7 +553,7 @@ func (r *reading) call(n *ast.CallNode) ast.Node {
 		return r.refuse(n, "values have no functions of their own")
 	}
 	if !slices.Contains([]string{"len", "lower", "upper", "trim", "string"}, name.Value) {
-		return r.refuse(n, "filters have no function %s; there are all, any, none, one, count, filter, len, lower, upper, trim, string", shorten(name.Value, 60))
+		return r.refuse(n, "filters have no function %s; there are all, any, none, one, count, filter, len, lower, upper, trim, string", Shorten(name.Value, 60))
 	}
 	if len(n.Arguments) != 1 {
 		return r.refuse(n, "%[1]s takes one value: %[1]s(UserId)", name.Value)

@@ -65,7 +65,7 @@ func (h *hunt) fieldsAsked() []string {
 func (h *hunt) table() Table {
 	switch {
 	case h.counts != nil:
-		t := h.counts.table(maxRows)
+		t := h.counts.table(maxRows, Thousands)
 		t.Rest = countsName
 		return t
 	case h.written == 0:
@@ -83,7 +83,7 @@ func (h *hunt) shownRaw() string {
 	}
 	end := contextEnd
 	if len(lines) < h.written {
-		end = fmt.Sprintf(",\n… and %d more", h.written-len(lines))
+		end = fmt.Sprintf(",\n… and %s more", Thousands(h.written-len(lines)))
 	}
 	return contextStart + strings.Join(lines, separator) + end
 }
@@ -122,9 +122,9 @@ func (h *hunt) passing() string {
 		verb = "passes"
 	}
 	if h.early() && h.passed == int(h.Size) {
-		return fmt.Sprintf("the newest %s that pass the filter; %s records were read to find them", thousands(h.passed), thousands(h.verdict.Fetched))
+		return fmt.Sprintf("the newest %s that pass the filter; %s records were read to find them", Thousands(h.passed), Thousands(h.verdict.Fetched))
 	}
-	return fmt.Sprintf("%s of %s fetched %s the filter", thousands(h.passed), thousands(h.verdict.Fetched), verb)
+	return fmt.Sprintf("%s of %s fetched %s the filter", Thousands(h.passed), Thousands(h.verdict.Fetched), verb)
 }
 
 // misnamed warns of fields that none of the records has: a column stays empty
@@ -138,7 +138,7 @@ func (h *hunt) misnamed() string {
 	if !ok || h.verdict.Fetched == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s%s, of the %s that were read; %s", warning, m.Problem, thousands(h.looked), m.Hint)
+	return fmt.Sprintf("%s%s, of the %s that were read; %s", warning, m.Problem, Thousands(h.looked), m.Hint)
 }
 
 // quoted is names with quotes around them, since some end with a blank or hold
@@ -149,15 +149,6 @@ func quoted(names []string) string {
 		all = append(all, `"`+name+`"`)
 	}
 	return strings.Join(all, ", ")
-}
-
-// thousands is n with commas between its thousands.
-func thousands(n int) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // suggestion is what somebody may have meant whose operations were not found.
@@ -189,12 +180,14 @@ func (h *hunt) remember(ctx context.Context) {
 	}
 }
 
-// offers are the searches that one would ask next: where Microsoft's filter
-// matched nothing, the same without it and with ours instead.
+// offers are the searches that one would ask next: where Microsoft's filters
+// matched nothing, the same without one of them and with ours instead, and
+// without any of them.
 func (h *hunt) offers() (offers []Offer) {
 	if h.verdict.Fetched > 0 {
 		return nil
 	}
+	var names, filters []string
 	for _, o := range []struct {
 		name, label, filter string
 		given               bool
@@ -204,8 +197,12 @@ func (h *hunt) offers() (offers []Offer) {
 		{"free_text", "Search all records for this text", "lower(text) contains " + literal(strings.ToLower(h.FreeText)), h.FreeText != ""},
 	} {
 		if o.given {
-			offers = append(offers, Offer{Label: o.label, Line: h.lineWithout(o.name, o.filter)})
+			offers = append(offers, Offer{Label: o.label, Line: h.lineWithout([]string{o.name}, o.filter)})
+			names, filters = append(names, o.name), append(filters, "("+o.filter+")")
 		}
+	}
+	if len(names) > 1 {
+		offers = append(offers, Offer{Label: "Search all records for all of these", Line: h.lineWithout(names, strings.Join(filters, " and "))})
 	}
 	return offers
 }
@@ -232,10 +229,10 @@ func personFilter(users []string) string {
 // literal is a text as a filter has it.
 func literal(s string) string { return fmt.Sprintf("%q", s) }
 
-// lineWithout is the command line of this search without one of Microsoft's
+// lineWithout is the command line of this search without some of Microsoft's
 // filters and with one of ours. Its dates are fixed, so that the range stays
 // the same whenever it is run.
-func (h *hunt) lineWithout(name, filter string) string {
+func (h *hunt) lineWithout(names []string, filter string) string {
 	line := []string{h.env.Prefix + searchName}
 	usual := map[string]string{}
 	if c, ok := find(searchName); ok {
@@ -246,7 +243,7 @@ func (h *hunt) lineWithout(name, filter string) string {
 	for _, a := range arguments(h.searchArgs) {
 		value := a.value.Interface()
 		switch {
-		case a.name == name:
+		case slices.Contains(names, a.name):
 			continue
 		case a.name == "start_date":
 			value = h.query.Start.Format(time.RFC3339)
@@ -266,8 +263,9 @@ func (h *hunt) lineWithout(name, filter string) string {
 	}
 	return strings.Join(line, " ")
 }
+
 func title(q auditlog.Query, n int) string {
-	found := thousands(n) + " records"
+	found := Thousands(n) + " records"
 	switch n {
 	case 0:
 		found = "no records found"

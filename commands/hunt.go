@@ -102,9 +102,9 @@ func (h *hunt) judge() {
 	switch {
 	case h.written == h.passed:
 	case h.counts != nil:
-		h.verdict.Note(fmt.Sprintf("all %s records are counted; the newest %s are attached", thousands(h.passed), thousands(h.written)))
+		h.verdict.Note(fmt.Sprintf("all %s records are counted; the newest %s are attached", Thousands(h.passed), Thousands(h.written)))
 	default:
-		h.verdict.AsAsked(fmt.Sprintf("%s of %s records are attached, as result_size says", thousands(h.written), thousands(h.passed)))
+		h.verdict.AsAsked(fmt.Sprintf("%s of %s records are attached, as result_size says", Thousands(h.written), Thousands(h.passed)))
 	}
 	h.verdict.Records = h.written
 	h.verdict.Applied = h.applied()

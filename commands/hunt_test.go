@@ -233,7 +233,7 @@ func TestMaxFetchBoundsWhatAFilterSees(t *testing.T) {
 
 func TestCountsSeeEveryRecordAndTheFileHasTheNewest(t *testing.T) {
 	reply := answer(t, shelfEnv(shelved(3000)), twoDays+"count_by=user result_size=20")
-	if reply.Table.Columns[0] != "user" || len(reply.Table.Rows) != 3 || reply.Table.Rows[0][1] != "1000" {
+	if reply.Table.Columns[0] != "user" || len(reply.Table.Rows) != 3 || reply.Table.Rows[0][1] != "1,000" {
 		t.Errorf("%v", reply.Table)
 	}
 	if got := contextIDs(t, content(t, reply.Context)); len(got) != 20 || !strings.Contains(reply.Verdict.String(), "all 3,000 records are counted; the newest 20 are attached") {
@@ -262,7 +262,7 @@ func TestNothingFoundWithMicrosoftsFilterOffersOurs(t *testing.T) {
 	if got := reply.Verdict.String(); !strings.HasPrefix(got, "Complete for what Microsoft matched") {
 		t.Error(got)
 	}
-	if len(reply.Offers) != 2 {
+	if len(reply.Offers) != 3 {
 		t.Fatalf("%v", reply.Offers)
 	}
 	for i, o := range reply.Offers {
@@ -270,9 +270,15 @@ func TestNothingFoundWithMicrosoftsFilterOffersOurs(t *testing.T) {
 		answer(t, shelfEnv(source), o.Line) // it can be typed
 		q := source.filters[0]
 		if i == 0 && (q.IPAddresses != nil || len(q.UserIDs) != 1 || !strings.Contains(o.Line, `ip in [`)) ||
-			i == 1 && (q.UserIDs != nil || len(q.IPAddresses) != 2) || !slices.Contains(q.Operations, "New-InboxRule") {
+			i == 1 && (q.UserIDs != nil || len(q.IPAddresses) != 2) ||
+			i == 2 && (q.UserIDs != nil || q.IPAddresses != nil || !strings.Contains(o.Line, `(ip in [`) || !strings.Contains(o.Line, `and (lower(user)`)) ||
+			!slices.Contains(q.Operations, "New-InboxRule") {
 			t.Errorf("%s asks %+v", o.Line, q)
 		}
+	}
+	reply = answer(t, shelfEnv(&shelf{}), twoDays+`ip_addresses=203.0.113.9`)
+	if len(reply.Offers) != 1 {
+		t.Errorf("%v", reply.Offers)
 	}
 }
 
@@ -298,7 +304,7 @@ func TestSizesThatCannotBe(t *testing.T) {
 		says(t, m.Problem+" "+m.Hint, "result_size", "from 1 to 1000000", "all")
 	}
 	m := mistaken(t, shelfEnv(&shelf{}), twoDays+"sort=Nr result_size=all")
-	says(t, m.Problem, "at most 50000 records can be sorted")
+	says(t, m.Problem, "at most 50,000 records can be sorted")
 	m = mistaken(t, shelfEnv(&shelf{}), twoDays+"format=xml")
 	says(t, m.Hint, "format=csv")
 	m = mistaken(t, shelfEnv(&shelf{}), twoDays+"backend=graph")

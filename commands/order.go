@@ -75,7 +75,7 @@ func (o *ordered) add(r auditlog.Record) error {
 		heap.Push(o, k)
 	}
 	if o.bytes > maxOrderedBytes {
-		return mistakef("sort: the %s records to sort are larger than %d MiB", thousands(len(o.kept)), maxOrderedBytes>>20).
+		return mistakef("sort: the %s records to sort are larger than %d MiB", Thousands(len(o.kept)), maxOrderedBytes>>20).
 			hintf("ask for fewer: result_size=%d", max(1, len(o.kept)/2))
 	}
 	return nil

@@ -78,7 +78,7 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 	}
 	if a.Sort != "" {
 		if a.Size == 0 || a.Size > maxOrdered {
-			return nil, mistakef("sort: at most %d records can be sorted", maxOrdered).hintf("give a limit: result_size=1000")
+			return nil, mistakef("sort: at most %s records can be sorted", Thousands(maxOrdered)).hintf("give a limit: result_size=1000")
 		}
 		h.order = newOrdered(a.Sort, int(a.Size))
 	}
@@ -86,11 +86,11 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 		h.counts = newCounts(a.CountBy)
 	}
 	if !slices.Contains([]string{"json", "ndjson", "csv"}, a.Format) {
-		return nil, mistakef("format: %q is not a format", shorten(a.Format, 60)).hintf("write format=json, format=ndjson or format=csv")
+		return nil, mistakef("format: %q is not a format", Shorten(a.Format, 60)).hintf("write format=json, format=ndjson or format=csv")
 	}
 	for name, field := range map[string]string{"sort": a.Sort, "count_by": a.CountBy} {
 		if strings.ContainsAny(field, ", ") {
-			return nil, mistakef("%s takes one field, and %q is more", name, shorten(field, 60)).hintf("write %s=user", name)
+			return nil, mistakef("%s takes one field, and %q is more", name, Shorten(field, 60)).hintf("write %s=user", name)
 		}
 	}
 	h.fields.want(h.fieldsAsked()...)
@@ -174,7 +174,7 @@ func unknownRecordType(typed string) error {
 	for _, t := range auditlog.RecordTypes() {
 		known = append(known, t.Name)
 	}
-	m := mistakef("there is no record type %q", shorten(typed, 60))
+	m := mistakef("there is no record type %q", Shorten(typed, 60))
 	if near := Nearest(typed, known); near != "" {
 		return m.hintf("did you mean record_type=%s?", near)
 	}
@@ -191,7 +191,7 @@ func checkAddress(s string) error {
 	if _, err := netip.ParseAddrPort(s); err == nil {
 		return nil
 	}
-	m := mistakef("ip_addresses: %q is not an IP address", shorten(s, 60))
+	m := mistakef("ip_addresses: %q is not an IP address", Shorten(s, 60))
 	if _, err := netip.ParsePrefix(s); err == nil {
 		return m.hintf("the audit log finds single addresses only, not ranges: ip_addresses=203.0.113.9,203.0.113.10")
 	}

@@ -56,14 +56,14 @@ func (w When) moment(now time.Time) (time.Time, error) {
 	text := w.plain()
 	t, ok := readDate(text, now.UTC())
 	if !ok {
-		return time.Time{}, unreadable(shorten(w.Text, 60), text)
+		return time.Time{}, unreadable(Shorten(w.Text, 60), text)
 	}
 	if _, offset := t.Zone(); offset < -maxOffset || offset > maxOffset {
-		return time.Time{}, mistakef("%q has a zone that is more than 14 hours from UTC", shorten(w.Text, 60)).hintf("%s", dateHint)
+		return time.Time{}, mistakef("%q has a zone that is more than 14 hours from UTC", Shorten(w.Text, 60)).hintf("%s", dateHint)
 	}
 	t = t.UTC()
 	if t.Year() < firstYear || t.After(now.AddDate(1, 0, 0)) {
-		return time.Time{}, mistakef("%q is %s UTC: the audit log cannot have that", shorten(w.Text, 60), t.Format(time.DateTime)).hintf("%s", dateHint)
+		return time.Time{}, mistakef("%q is %s UTC: the audit log cannot have that", Shorten(w.Text, 60), t.Format(time.DateTime)).hintf("%s", dateHint)
 	}
 	return t, nil
 }

@@ -20,6 +20,7 @@ const (
 	Waiting  = "waiting"  // commands that wait for a sign-in; 24 hours
 	Commands = "commands" // how far the answering of each command is; 48 hours, longer than the inbox knows its id
 	Seen     = "seen"     // names of operations that a tenant's records had, by tenant; kept until deleted
+	Queries  = "queries"  // a key for each query submitted to Graph, which is limited by day; 24 hours
 )
 
 // bucketConfigs are the buckets' names in JetStream and how long a value that
@@ -30,6 +31,7 @@ var bucketConfigs = []jetstream.KeyValueConfig{
 	{Bucket: bucketPrefix + Waiting, Description: "commands that wait for a sign-in", TTL: 24 * time.Hour},
 	{Bucket: bucketPrefix + Commands, Description: "the state of each command", TTL: 2 * inboxAge},
 	{Bucket: bucketPrefix + Seen, Description: "operation names seen by tenant"},
+	{Bucket: bucketPrefix + Queries, Description: "queries submitted to Graph", TTL: 24 * time.Hour},
 }
 
 const bucketPrefix = "auditbot_"

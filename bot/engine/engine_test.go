@@ -258,7 +258,7 @@ func TestAnInterruptedFirstStartIsFinished(t *testing.T) {
 			remove(t, filepath.Join(dir, "jetstream", "$G"))
 		},
 		"before the last stream": func(t *testing.T, dir string) {
-			remove(t, stream(t, dir, "KV_auditbot_seen"))
+			remove(t, stream(t, dir, "KV_auditbot_queries"))
 		},
 		"within a stream": func(t *testing.T, dir string) {
 			remove(t, filepath.Join(stream(t, dir, "auditbot_evidence"), "meta.sum"))
@@ -341,7 +341,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	added := []string{"auditbot_journals", "KV_auditbot_seen"}
+	added := []string{"auditbot_journals", "KV_auditbot_seen", "KV_auditbot_queries"}
 	for _, part := range added {
 		remove(t, stream(t, dir, part))
 	}
@@ -350,7 +350,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	}
 
 	e = openTest(t, dir)
-	for _, bucket := range []string{Seen} {
+	for _, bucket := range []string{Seen, Queries} {
 		if _, err := e.Bucket(bucket).Create(t.Context(), "contoso", nil); err != nil {
 			t.Error(err)
 		}

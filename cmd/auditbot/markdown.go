@@ -26,10 +26,13 @@ func markdown(r commands.Reply) string {
 		b.WriteString(literal(o.Label) + ":\n\n" + fenced(o.Line))
 	}
 	b.WriteString(table(r.Table))
-	if n := len(r.Table.Rows); n < r.Table.Total && r.Table.Rest != "" {
-		fmt.Fprintf(&b, "The table shows %d of %d; with --out DIR, %s has all.\n\n", n, r.Table.Total, r.Table.Rest)
-	} else if n < r.Table.Total {
-		fmt.Fprintf(&b, "The table shows %d of %d; --json prints all, and --out DIR keeps them.\n\n", n, r.Table.Total)
+	shown, total := commands.Thousands(len(r.Table.Rows)), commands.Thousands(r.Table.Total)
+	switch {
+	case len(r.Table.Rows) >= r.Table.Total:
+	case r.Table.Rest != "":
+		fmt.Fprintf(&b, "The table shows %s of %s; with --out DIR, %s has all.\n\n", shown, total, r.Table.Rest)
+	default:
+		fmt.Fprintf(&b, "The table shows %s of %s; --json prints all, and --out DIR keeps them.\n\n", shown, total)
 	}
 	if r.Code != "" {
 		b.WriteString(fenced(r.Code))

@@ -168,7 +168,7 @@ func TestThatACommandDoesNotRunIsSaidWhateverHappens(t *testing.T) {
 	}
 	s.await(func() bool {
 		for _, m := range s.slack.History(asked.Channel) {
-			if m.ThreadTS == asked.TS && strings.Contains(blockText(m.Blocks), "does not run") {
+			if m.ThreadTS == asked.TS && strings.Contains(blockText(m.Blocks), "does not go on") {
 				return true
 			}
 		}

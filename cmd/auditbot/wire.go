@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,7 @@ type tenant struct {
 	graph    *graphSide // nil where no application is configured for it
 	store    signin.Store
 	seen     seenOperations
+	dir      string // the data folder
 	Password auditlog.Secret
 }
 
@@ -55,14 +57,19 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 			exchange: &exchange.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.ExchangeURL, ID: i.Tenant},
 			store:    tokenStore(e.Bucket(engine.Tokens)),
 			seen:     seenOperations{e.Bucket(engine.Seen), i.Name},
+			dir:      s.Engine.DataDir,
 		}
 		if i.GraphClient != "" {
+			submitted := submissions{e.Bucket(engine.Queries), strings.ToLower(i.Tenant)}
 			t.graph = &graphSide{
 				&signin.Entra{
 					HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.GraphClient,
 					Resource: resource(i.GraphURL, "https://graph.microsoft.com"),
 				},
-				&graph.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.GraphURL, ID: i.Tenant},
+				&graph.Tenant{
+					HTTP: microsoft(i, 110*time.Second), URL: i.GraphURL, ID: i.Tenant,
+					Count: submitted.add, Counted: submitted.count,
+				},
 			}
 		}
 		if i.Auth == authPassword {
@@ -120,13 +127,19 @@ func (t *tenant) as(person string) commands.Instance {
 		Name:     t.Name,
 		Tenant:   t.Tenant,
 		Insecure: t.Insecure,
-		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
+		Log:      t.log(source),
 		Exchange: source,
 		Account:  account,
 		Backend:  t.Backend,
 		Seen:     t.seen.list,
 		See:      t.seen.add,
 	}
+}
+
+// log is the tenant's audit log through one source. What it puts aside goes to
+// the disk whose free space searches are refused by.
+func (t *tenant) log(source auditlog.Source) *auditlog.Log {
+	return &auditlog.Log{Sources: []auditlog.Source{source}, Version: version(), Dir: t.dir}
 }
 
 // graphAs is the tenant's Graph side as a person reaches it.
@@ -138,7 +151,7 @@ func (t *tenant) graphAs(person string) commands.Instance {
 		Name:     t.Name + "-graph", // which no instance can be called
 		Tenant:   t.Tenant + " (Microsoft Graph)",
 		Insecure: t.Insecure,
-		Log:      &auditlog.Log{Sources: []auditlog.Source{source}, Version: version()},
+		Log:      t.log(source),
 		Account:  account,
 		GraphOf:  t.Name,
 		Budget:   t.graph.Budget,
@@ -219,6 +232,40 @@ func (s seenOperations) add(ctx context.Context, names []string) error {
 		return nil
 	}
 	return err
+}
+
+// submissions are the queries that were submitted to Graph in 24 hours, each a
+// key of a bucket that forgets it after that.
+type submissions struct {
+	bucket *engine.Bucket
+	tenant string
+}
+
+// storePatience is how long a search is held up by a store that does not answer
+// when a query is counted.
+const storePatience = 5 * time.Second
+
+func (s submissions) add() {
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	if _, err := s.bucket.Create(ctx, s.tenant+"/"+rand.Text(), nil); err != nil {
+		slog.Warn("counting a query of Graph", "err", err)
+	}
+}
+
+func (s submissions) count() (n int) {
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	keys, err := s.bucket.Keys(ctx)
+	if err != nil {
+		slog.Warn("counting the queries of Graph", "err", err)
+	}
+	for _, key := range keys {
+		if strings.HasPrefix(key, s.tenant+"/") {
+			n++
+		}
+	}
+	return n
 }
 
 // tokenStore keeps tokens in a bucket of the engine.

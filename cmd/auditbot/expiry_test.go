@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"auditbot/auditlog/tenantsim"
+	"auditbot/bot/slacksim"
+)
+
+const (
+	manyRecords    = 40_000 // take about 70 requests
+	enoughRequests = 25     // are more than the first window needs
+)
+
+// A longSearch is a search for all records of a day, of which there are many.
+type longSearch struct {
+	*surroundings
+	records *tenantsim.Records
+	day     time.Time
+	asked   slacksim.Message
+	codes   map[string]bool // that were entered or declined
+	signIns int
+}
+
+func newLongSearch(t *testing.T) *longSearch {
+	t.Helper()
+	day := time.Now().UTC().AddDate(0, 0, -3).Truncate(24 * time.Hour)
+	var text bytes.Buffer
+	if err := tenantsim.Generate(&text, manyRecords, day, day.AddDate(0, 0, 1), 7); err != nil {
+		t.Fatal(err)
+	}
+	records, err := tenantsim.LoadNDJSON(&text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSurroundingsWith(t, &tenantsim.Server{
+		Tenant:   tenantsim.Tenant{Records: records},
+		Interval: time.Second,
+	})
+	t.Cleanup(s.start())
+	l := &longSearch{surroundings: s, records: records, day: day, codes: map[string]bool{}}
+	l.asked = s.say(fmt.Sprintf("!o365-auditlog-search start_date=%s end_date=%s result_size=all",
+		day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)))
+	return l
+}
+
+// code is the next code that Ada was sent.
+func (l *longSearch) code() (next string) {
+	l.t.Helper()
+	l.await(func() bool {
+		for _, code := range l.tenant.UserCodes() {
+			if !l.codes[code] {
+				next = code
+			}
+		}
+		return next != ""
+	})
+	l.codes[next] = true
+	return next
+}
+
+// signIn signs in for good.
+func (l *longSearch) signIn() {
+	l.t.Helper()
+	if err := l.tenant.Approve(l.code(), "ada@contoso.com"); err != nil {
+		l.t.Fatal(err)
+	}
+	l.signIns++
+	l.await(func() bool { return strings.Count(l.dm(), "Signed in to") == l.signIns })
+}
+
+// signInForAWhile signs in, for as long as enoughRequests take. The search goes
+// on only after the direct message says so.
+func (l *longSearch) signInForAWhile() {
+	l.t.Helper()
+	l.tenant.Fail(slices.Repeat([]tenantsim.Fault{tenantsim.Nothing}, enoughRequests)...)
+	l.tenant.Fail(tenantsim.Unauthorized)
+	l.signIn()
+	l.tenant.Revoke("ada@contoso.com")
+}
+
+func TestASearchOutlastsAsManySignInsAsItNeeds(t *testing.T) {
+	t.Parallel()
+	l := newLongSearch(t)
+	for range 2 {
+		l.signInForAWhile()
+	}
+	l.signIn()
+	answer := blockText(l.answerWithin(l.asked, "Audit log from", 2*time.Minute).Blocks)
+	if !strings.Contains(answer, "40,000 records") || !strings.Contains(answer, "Complete") || strings.Contains(answer, "⚠️") {
+		t.Errorf("the answer is\n%s", answer)
+	}
+	lines, _ := l.attached(l.asked)
+	seen := map[string]int{}
+	for line := range strings.Lines(lines) {
+		seen[strings.TrimSuffix(line, "\n")]++
+	}
+	for _, raw := range l.records.Find(tenantsim.Wanted{From: l.day, To: l.day.AddDate(0, 0, 1)}) {
+		if seen[string(raw)] != 1 {
+			t.Fatalf("%s is there %d times", raw, seen[string(raw)])
+		}
+	}
+	if len(seen) != manyRecords {
+		t.Errorf("%d different lines", len(seen))
+	}
+	t.Logf("%d sign-ins, %d requests", len(l.codes), l.tenant.Asked("Search-UnifiedAuditLog"))
+}
+
+func TestASearchWhoseNextSignInIsDeclinedAnswersWithWhatItFound(t *testing.T) {
+	t.Parallel()
+	l := newLongSearch(t)
+	l.signInForAWhile()
+	code := l.code()
+	before := l.tenant.Asked("Search-UnifiedAuditLog")
+	if err := l.tenant.Deny(code); err != nil {
+		t.Fatal(err)
+	}
+	answer := blockText(l.answerWithin(l.asked, "Audit log from", time.Minute).Blocks)
+	for _, words := range []string{"the sign-in was declined", "What it had found until then is here; typed again, it begins anew.", "Partial", "nothing before"} {
+		if !strings.Contains(answer, words) {
+			t.Errorf("the answer does not say %q:\n%s", words, answer)
+		}
+	}
+	lines, _ := l.attached(l.asked)
+	if n := strings.Count(lines, "\n"); n == 0 || n >= manyRecords {
+		t.Errorf("%d records are attached", n)
+	}
+	if more := l.tenant.Asked("Search-UnifiedAuditLog") - before; more > 0 {
+		t.Errorf("%d requests were made after the sign-in was declined", more)
+	}
+}
