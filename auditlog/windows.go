@@ -122,7 +122,7 @@ func (w *windows) run(ctx context.Context, v *Verdict, yield func(Record) bool) 
 
 // start fetches as many windows as may be under way, the newest first.
 func (w *windows) start(ctx context.Context) {
-	room := w.room - max(w.waiting()-w.room, 0)
+	room := w.room - max(w.waiting()-w.room/2, 0)
 	for i := 0; i < len(w.line) && w.flying < max(room, 1); i++ {
 		j := w.line[i]
 		if j.started {
