@@ -10,6 +10,7 @@ import (
 type Token struct {
 	Access  Secret // the bearer token
 	Account string // the user principal name it belongs to; "" for an application
+	Tenant  string // GUID of the tenant it is for; "" if whoever gave it does not know
 }
 
 // A Secret is a string that logs, JSON and fmt show as "[secret]". Keep it in

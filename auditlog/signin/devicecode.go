@@ -66,6 +66,12 @@ const (
 // person can do something about it.
 func (a *Account) Start(ctx context.Context) (*Code, error) {
 	e := a.Entra
+	if a.isApplication() {
+		return nil, &auditlog.Refusal{
+			Problem: "the application signs in as itself",
+			Advice:  "nobody needs to sign in: type the command that is to be answered",
+		}
+	}
 	if _, err := persist(ctx, time.Now().Add(patience), e.authority); err != nil {
 		return nil, refusal(ctx, err, byCode)
 	}
@@ -116,32 +122,73 @@ func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
 	return s.UPN, a.save(ctx, s)
 }
 
-// poll asks for the token of a code until Microsoft says yes or no.
+// poll asks for the token of a code until Microsoft says yes or no (RFC 8628,
+// section 3.5). x/oauth2's own loop ends at a failure, and never reaches the
+// pace of a service whose clock is slow.
 func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
 	interval := min(max(c.Interval, time.Second), longestInterval) + time.Second // some services find polls at the very interval too quick
-	code := &oauth2.DeviceAuthResponse{DeviceCode: string(c.DeviceCode), Expiry: c.Expires}
+	form := url.Values{"grant_type": {deviceCodeGrant}, "device_code": {string(c.DeviceCode)}}
 	var last error
 	for {
-		code.Interval = int64((interval + time.Second - 1) / time.Second)
-		token, err := e.config().DeviceAccessToken(context.WithValue(ctx, oauth2.HTTPClient, e.client(ctx)), code)
+		select {
+		case <-time.After(c.pause(interval)):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for a sign-in: %w", context.Cause(ctx))
+		}
+		if !time.Now().Before(c.Expires) {
+			return nil, expiry(last)
+		}
+		token, err := e.ask(ctx, nil, form, string(c.UserCode), string(c.DeviceCode))
 		if err == nil {
 			return token, nil
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("waiting for a sign-in: %w", context.Cause(ctx))
 		}
-		expired := !time.Now().Before(c.Expires)
-		if err = e.failure(err, string(c.UserCode), string(c.DeviceCode)); !passing(err) {
+		switch {
+		case says(err, "authorization_pending"):
+			last = nil
+		case says(err, "slow_down"):
+			last, interval = nil, slower(interval)
+		case passing(err):
+			last, interval = err, interval+slowerBy // it wants fewer polls after a time-out, too
+		default:
 			return nil, refusal(ctx, err, byCode)
 		}
-		if expired {
-			return nil, expiry(last)
-		}
-		// RFC 8628, section 3.5, wants fewer polls after a time-out. It also makes
-		// up for a slow_down before the failure, which x/oauth2 has forgotten.
-		last = err
-		interval = min(interval+5*time.Second, longestInterval)
+		interval = min(interval, longestInterval)
 	}
+}
+
+// deviceCodeGrant is the grant_type of RFC 8628, section 3.4.
+const deviceCodeGrant = "urn:ietf:params:oauth:grant-type:device_code"
+
+// slowerBy is how much longer a client waits after a slow_down.
+// https://datatracker.ietf.org/doc/html/rfc8628#section-3.5
+const slowerBy = 5 * time.Second
+
+// slower is the interval after a slow_down. The service adds 5 of its own
+// seconds; adding no more than that never catches up with one whose clock is
+// slow, since each poll that is too soon makes it want more.
+func slower(interval time.Duration) time.Duration {
+	return (interval + slowerBy) * 7 / 5
+}
+
+// lastPoll is how long before the end of a code it is asked about for the last
+// time: clocks differ, and the question takes its way.
+const lastPoll = 2 * time.Second
+
+// pause is how long to wait before the next poll, or for the end of the code if
+// there is no time for one. The last poll is put off to shortly before the end,
+// so that a late sign-in counts.
+func (c *Code) pause(interval time.Duration) time.Duration {
+	left := time.Until(c.Expires)
+	switch {
+	case left >= 2*interval+lastPoll:
+		return interval
+	case left >= interval+lastPoll:
+		return left - lastPoll
+	}
+	return left
 }
 
 // expiry is the refusal of a code whose time is over; last is the failure of

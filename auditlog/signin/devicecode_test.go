@@ -3,6 +3,8 @@ package signin_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -107,7 +109,7 @@ func TestASignInThatMicrosoftRefuses(t *testing.T) {
 				r := refused(t, err)
 				says(t, r.Problem, c.problem)
 				says(t, r.Problem+r.Advice, c.advice)
-				if !shelf.empty() {
+				if !shelf.empty() || errors.Is(err, signin.ErrSomebodyElse) {
 					t.Error("something was stored")
 				}
 				if n := len(polls(tenant)); n != 1 {
@@ -128,7 +130,7 @@ func TestSomebodyElseThanExpectedIsDiscarded(t *testing.T) {
 		r := refused(t, err)
 		says(t, r.Problem, "grace@contoso.com signed in, but ada@contoso.com was expected")
 		says(t, r.Advice, "sign in as ada@contoso.com")
-		if !shelf.empty() {
+		if !shelf.empty() || !errors.Is(err, signin.ErrSomebodyElse) {
 			t.Error("something was stored")
 		}
 	})
@@ -180,11 +182,91 @@ func TestPollsSlowDownWhenAsked(t *testing.T) {
 		if _, err := a.Wait(t.Context(), code); err != nil {
 			t.Fatal(err)
 		}
-		// The second one comes too soon.
-		if want := []time.Duration{4 * time.Second, 8 * time.Second, 17 * time.Second}; !slices.Equal(polls(tenant.Server), want) {
+		// The second one comes too soon. (4 s + 5 s) * 1.4 later is the next.
+		if want := []time.Duration{4 * time.Second, 8 * time.Second, 20600 * time.Millisecond}; !slices.Equal(polls(tenant.Server), want) {
 			t.Errorf("polled after %v", polls(tenant.Server))
 		}
 	})
+}
+
+// A slowClock is a tenant whose clock is slow. As RFC 8628 has it, it wants five
+// of its seconds more between polls after each that came too soon.
+type slowClock struct {
+	*tenantsim.Server
+	slow     float64 // how many of our seconds are one of its
+	interval time.Duration
+	polled   time.Time
+	hasty    int // polls that came too soon
+}
+
+func (c *slowClock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasSuffix(r.URL.Path, "/token") {
+		c.Server.ServeHTTP(w, r)
+		return
+	}
+	now := time.Now()
+	passed := time.Duration(float64(now.Sub(c.polled)) / c.slow)
+	tooSoon := !c.polled.IsZero() && passed < c.interval
+	c.polled = now
+	if !tooSoon {
+		c.Server.ServeHTTP(w, r)
+		return
+	}
+	c.hasty++
+	c.interval += 5 * time.Second
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	io.WriteString(w, `{"error":"slow_down"}`)
+}
+
+func TestPollsFindThePaceOfAServiceWhoseClockIsSlow(t *testing.T) {
+	for _, c := range []struct {
+		slow  float64
+		hasty int           // polls until then
+		took  time.Duration // at most, until a sign-in after 20 s is seen
+	}{
+		{1, 0, 25 * time.Second},
+		{1.5, 1, 45 * time.Second},
+		{1.7, 2, 90 * time.Second},
+		{2, 3, 2 * time.Minute},
+	} {
+		t.Run(fmt.Sprint(c.slow), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := &slowClock{Server: contoso(t), slow: c.slow, interval: 5 * time.Second}
+				a, _ := account(tenant)
+				code := start(t, a)
+				began := time.Now()
+				time.AfterFunc(20*time.Second, func() { tenant.Approve(string(code.UserCode), ada) })
+				if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada {
+					t.Errorf("Wait = %q, %v", upn, err)
+				}
+				if took := time.Since(began); took > c.took || tenant.hasty != c.hasty {
+					t.Errorf("took %v, with %d polls that came too soon", took, tenant.hasty)
+				}
+			})
+		})
+	}
+}
+
+func TestASignInShortlyBeforeTheEndOfTheCodeCounts(t *testing.T) {
+	for _, interval := range []time.Duration{5 * time.Second, 9 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			tenant := contoso(t)
+			a, _ := account(tenant)
+			code := start(t, a)
+			code.Interval = interval
+			time.AfterFunc(15*time.Minute-3*time.Second, func() { tenant.Approve(string(code.UserCode), ada) })
+			if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada {
+				t.Errorf("every %v: Wait = %q, %v", interval, upn, err)
+			}
+			at := polls(tenant)
+			for i := 1; i < len(at); i++ {
+				if at[i]-at[i-1] < interval {
+					t.Errorf("every %v: polls at %v and %v", interval, at[i-1], at[i])
+				}
+			}
+		})
+	}
 }
 
 func TestFailuresWhilePollingAreWaitedOut(t *testing.T) {

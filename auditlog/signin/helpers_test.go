@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/direct"
 	"auditbot/auditlog/signin"
 	"auditbot/auditlog/tenantsim"
 )
@@ -27,25 +28,6 @@ const (
 	clientID = "fb78d390-0c51-40cd-8e17-fdbfab77341b"
 )
 
-// direct is an [http.RoundTripper] that calls a handler with no network in
-// between, so that a synctest bubble can tell when everyone is waiting. A
-// handler that panics with an error fails the round trip with it.
-type direct struct{ http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if broken, ok := recover().(error); ok {
-			resp, err = nil, broken
-		}
-	}()
-	w := httptest.NewRecorder()
-	d.ServeHTTP(w, r)
-	return w.Result(), r.Context().Err()
-}
-
 // contoso is a tenant without records.
 func contoso(t *testing.T) *tenantsim.Server {
 	tenant := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: new(tenantsim.Records)}}
@@ -56,7 +38,7 @@ func contoso(t *testing.T) *tenantsim.Server {
 // entra asks a handler, as the application of Connect-ExchangeOnline.
 func entra(h http.Handler) *signin.Entra {
 	return &signin.Entra{
-		HTTP:     &http.Client{Transport: direct{h}},
+		HTTP:     &http.Client{Transport: direct.To(h)},
 		LoginURL: login, Tenant: "contoso.com", ClientID: clientID, Resource: exchange,
 	}
 }
@@ -105,7 +87,11 @@ func (s *shelf) put(_ context.Context, key string, value []byte, revision uint64
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.broken("put"); err != nil || s.revisions[key] != revision {
+	doing := "put"
+	if len(value) == 0 {
+		doing = "forget"
+	}
+	if err := s.broken(doing); err != nil || s.revisions[key] != revision {
 		return false, err
 	}
 	if s.values == nil {
@@ -132,7 +118,7 @@ func (s *shelf) change(fields map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, value := range s.values {
-		var all map[string]any
+		all := map[string]any{}
 		if err := json.Unmarshal(value, &all); err != nil {
 			panic(err)
 		}
@@ -141,11 +127,14 @@ func (s *shelf) change(fields map[string]any) {
 	}
 }
 
-// field is a field of the only value, "" if there is no value.
+// field is a field of the only value, "" if there is no value or it is empty.
 func (s *shelf) field(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, value := range s.values {
+		if len(value) == 0 {
+			return ""
+		}
 		var all map[string]any
 		if err := json.Unmarshal(value, &all); err != nil {
 			panic(err)
@@ -158,7 +147,12 @@ func (s *shelf) field(name string) string {
 func (s *shelf) empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.values) == 0
+	for _, value := range s.values {
+		if len(value) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // signedIn is Ada signed in at a tenant.

@@ -1,6 +1,13 @@
 package signin
 
-import "auditbot/auditlog"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"auditbot/auditlog"
+)
 
 // A meaning is what a number of Microsoft's says to people. The words serve
 // for a sign-in that fails and for one that ends.
@@ -15,11 +22,13 @@ func (m meaning) refusal() *auditlog.Refusal {
 
 // Advice that several numbers share.
 const (
-	again     = "start again: !o365-auditlog-auth-start"
-	settings  = "whoever runs this bot checks tenant:, login_url: and client_id: in its settings"
-	itsPolicy = "an Entra administrator looks the sign-in up in Entra's sign-in log, which names the policy, and exempts this account or the application from it; until then this account cannot be used here"
-	consent   = "an Entra administrator gives consent: Entra admin centre, Enterprise applications, the application, Permissions, Grant admin consent; then " + again
-	newSecret = "whoever runs this bot makes a new secret or certificate for the application in the Entra admin centre, App registrations, and gives it to the bot"
+	again      = "start again: !o365-auditlog-auth-start"
+	settings   = "whoever runs this bot checks tenant:, login_url: and client_id: in its settings"
+	inMinutes  = "try again in some minutes; https://status.cloud.microsoft tells whether Microsoft knows of it; if it stays, whoever runs this bot checks whether a proxy on the way answers in its place"
+	itsPolicy  = "an Entra administrator looks the sign-in up in Entra's sign-in log, which names the policy, and exempts this account or the application from it; until then this account cannot be used here"
+	consent    = appConsent + "; then " + again
+	appConsent = "an Entra administrator gives consent: Entra admin centre, Enterprise applications, the application, Permissions, Grant admin consent"
+	newSecret  = "whoever runs this bot makes a new secret or certificate for the application in the Entra admin centre, App registrations, and gives it to the bot"
 )
 
 // meanings has a row for each AADSTS number that is worth words of its own. A
@@ -108,8 +117,27 @@ var meanings = map[int]meaning{
 // withoutFactor is the advice where a password is not enough.
 const withoutFactor = "a password alone cannot pass that: whoever runs this bot sets auth: device_code in its settings"
 
-// passwordMeanings are the rows that say something else where a program sends
-// the password.
+// flowMeanings are the rows that say something else where no person signs in.
+var flowMeanings = map[flow]map[int]meaning{byPassword: passwordMeanings, byApplication: applicationMeanings}
+
+// ownApplication is the advice where the application cannot sign in as itself.
+const ownApplication = "whoever runs this bot checks client_id: and tenant: in its settings: auth: certificate and auth: client_secret need an application of the organisation's own"
+
+// applicationMeanings are for an application that signs in as itself.
+var applicationMeanings = map[int]meaning{
+	700016:  {meanings[700016].problem, ownApplication},
+	700025:  {"the application is a public client, which cannot sign in as itself", ownApplication},
+	700027:  {meanings[700027].problem, "whoever runs this bot registers the certificate of certificate_file: in the Entra admin centre, App registrations, the application, Certificates & secrets; a new one takes some minutes to be known"},
+	7000215: {meanings[7000215].problem, newSecret + " as AUDITBOT_CLIENT_SECRET_<INSTANCE>: the secret's value and not its id"},
+	7000222: {meanings[7000222].problem, newSecret + " as AUDITBOT_CLIENT_SECRET_<INSTANCE>"},
+	7000218: {"the application has to prove itself, and sent no proof", "whoever runs this bot checks certificate_file: in its settings, or AUDITBOT_CLIENT_SECRET_<INSTANCE>"},
+	650056:  {meanings[650056].problem, "whoever runs this bot checks the application's API permissions (Office 365 Exchange Online, application, Exchange.ManageAsApp); then " + appConsent},
+	650057:  {meanings[650057].problem, "whoever runs this bot adds it: Office 365 Exchange Online, application, Exchange.ManageAsApp; then " + appConsent},
+	65001:   {"nobody has consented yet to what the application wants to do", appConsent},
+	7000229: {meanings[7000229].problem, appConsent},
+}
+
+// passwordMeanings are for a program that sends a person's password.
 var passwordMeanings = map[int]meaning{
 	50034:  {"the account of the settings does not exist in the tenant", "whoever runs this bot checks upn: and tenant: in its settings"},
 	50055:  {meanings[50055].problem, "its owner changes it at https://mysignins.microsoft.com, then whoever runs this bot gives it the new one"},
@@ -133,4 +161,31 @@ var wordMeanings = map[string]meaning{
 	"bad_verification_code":  meanings[70018],
 	"expired_token":          meanings[70020],
 	"invalid_tenant":         meanings[90002],
+}
+
+// listed is what the list of sign-in errors says about a number without a row
+// of its own.
+func listed(number int) (meaning, bool) {
+	e, ok := auditlog.FindSignInError(number)
+	if !ok || e.Meaning == "" {
+		return meaning{}, false
+	}
+	return meaning{
+		uncapitalised(e.Meaning),
+		fmt.Sprintf("an Entra administrator looks AADSTS%d up in Entra's sign-in log, or at https://login.microsoftonline.com/error?code=%[1]d", number),
+	}, true
+}
+
+// names begin sentences of the list and keep their capital.
+var names = []string{"Conditional Access", "Kerberos", "Windows"}
+
+// uncapitalised is a sentence for the middle of another; names, and words of
+// capitals such as MFA, stay as they are.
+func uncapitalised(text string) string {
+	first, rest, _ := strings.Cut(text, " ")
+	isName := slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(text, name) })
+	if isName || len(first) > 1 && !unicode.IsLower(rune(first[1])) || rest == "" {
+		return text
+	}
+	return strings.ToLower(text[:1]) + text[1:]
 }

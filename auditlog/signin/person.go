@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // An authority is who vouches for the people of a tenant.
@@ -92,7 +93,7 @@ func sameOrigin(a, b string) bool {
 
 func (e *Entra) foreign(address string) error {
 	return &auditlog.Refusal{
-		Problem: fmt.Sprintf("%s says that sign-ins of the tenant %s are the business of %q", e.host(), e.Tenant, clean(address, 100)),
+		Problem: fmt.Sprintf("%s says that sign-ins of the tenant %s are the business of %q", e.host(), e.Tenant, transport.Clean(address, 100)),
 		Advice:  "whoever runs this bot checks tenant: and login_url: in its settings: the tenant may be in another national cloud, or something on the way answers in Microsoft's place",
 	}
 }
@@ -105,19 +106,12 @@ func (a *Account) accept(ctx context.Context, token *oauth2.Token, until time.Ti
 	if err != nil {
 		return session{}, refusal(ctx, err, byCode)
 	}
+	proof, _ := token.Extra("id_token").(string)
 	upn, err := persist(ctx, until, func(ctx context.Context) (string, error) {
-		proof, _ := token.Extra("id_token").(string)
-		return a.Entra.identify(ctx, tenant, proof)
+		return a.identify(ctx, tenant, proof)
 	})
 	if err != nil {
 		return session{}, refusal(ctx, err, byCode)
-	}
-	if a.Expect != "" && !strings.EqualFold(upn, a.Expect) {
-		return session{}, &auditlog.Refusal{
-			Problem: fmt.Sprintf("%s signed in, but %s was expected; the sign-in was discarded", upn, a.Expect),
-			Advice: fmt.Sprintf("start again and sign in as %s, in a private browser window if the browser picks the other account; "+
-				"if %[1]s is not the right one, whoever runs this bot changes accounts: or upn: in its settings", a.Expect),
-		}
 	}
 	return session{
 		UPN: upn, TenantID: tenant.id, ClientID: a.Entra.ClientID, Resource: a.Entra.Resource,
@@ -126,54 +120,42 @@ func (a *Account) accept(ctx context.Context, token *oauth2.Token, until time.Ti
 	}, nil
 }
 
-// identify is who an identity token is about: signed by the tenant's authority
-// for this application, and not expired (OpenID Connect Core 1.0, section
-// 3.1.3.7).
-// https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
-func (e *Entra) identify(ctx context.Context, tenant *authority, token string) (upn string, err error) {
-	if token == "" {
-		return "", unproven("Microsoft did not say who signed in", nil)
+// identify is who a proof is about. Keys that could not be fetched are another
+// error than a proof that is not valid.
+func (a *Account) identify(ctx context.Context, tenant *authority, proof string) (upn string, err error) {
+	at, err := a.Entra.base()
+	if err != nil {
+		return "", err
+	}
+	x := expected{Endpoint: at + tokenPath, Issuer: tenant.issuer, Tenant: tenant.id, Application: a.Entra.ClientID, Account: a.Expect}
+	check := x.check
+	if a.Expect == "" {
+		check = x.identify
 	}
 	keys := &keySet{RemoteKeySet: tenant.keys}
-	proof, err := oidc.NewVerifier(tenant.issuer, keys, &oidc.Config{ClientID: e.ClientID}).Verify(ctx, token)
+	upn, err = check(ctx, keys, proof)
 	if keys.unfetched(ctx) {
-		return "", e.failure(keys.err)
+		return "", a.Entra.failure(keys.err)
 	}
-	if _, expired := errors.AsType[*oidc.TokenExpiredError](err); expired {
-		return "", unproven("the proof of who signed in has expired already, so the clock of this machine may be wrong", err)
-	}
-	var claims struct {
-		TenantID string `json:"tid"`
-		Name     string `json:"preferred_username"`
-		UPN      string `json:"upn"`
-	}
-	if err == nil {
-		err = proof.Claims(&claims)
-	}
-	switch {
-	case err != nil:
-		return "", unproven("the proof of who signed in is not valid", err)
-	case !strings.EqualFold(claims.TenantID, tenant.id):
-		return "", unproven(fmt.Sprintf("somebody of another tenant (%s) signed in", clean(claims.TenantID, 40)), nil)
-	}
-	for _, name := range []string{claims.Name, claims.UPN} {
-		if name != "" {
-			return clean(name, 200), nil
-		}
-	}
-	return "", unproven("Microsoft did not say who signed in", nil)
+	return upn, err
 }
 
-// unproven is the refusal of a sign-in that may be anybody's.
-func unproven(problem string, err error) error {
-	r := &auditlog.Refusal{
-		Problem: problem + "; the sign-in was discarded",
-		Advice:  "try again with an account of the tenant; if it stays, whoever runs this bot checks tenant:, login_url: and client_id: in its settings, the machine's clock, and proxies on the way",
-	}
+// Resolve is the tenant's GUID, as its discovery document says. It is asked for
+// once; after a failure, again. The error is an [*auditlog.Refusal] where a
+// person can do something about it.
+func (e *Entra) Resolve(ctx context.Context) (tenantID string, err error) {
+	found, err := persist(ctx, time.Now().Add(patience), e.authority)
 	if err != nil {
-		r.Err = errors.New(scrub(err.Error()))
+		return "", refusal(ctx, err, byCode)
 	}
-	return r
+	return found.id, nil
+}
+
+// Served is for those who are to sign in: which application asks, by the name
+// that Microsoft gives it ("" for one that is not Microsoft's) and its client
+// id, and the permissions that it asks for.
+func (e *Entra) Served() (application, clientID string, permissions []string) {
+	return auditlog.FindApp(e.ClientID).Name, e.ClientID, e.scopes()
 }
 
 // A keySet keeps the error of its last use, of which go-oidc's verifier passes

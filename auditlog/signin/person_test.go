@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -77,7 +78,7 @@ func TestAForgedProofIsDiscarded(t *testing.T) {
 				tenant.Approve(string(code.UserCode), ada)
 				_, err := a.Wait(t.Context(), code)
 				says(t, refused(t, err).Problem, c.problem, "discarded")
-				if !shelf.empty() {
+				if !shelf.empty() || !errors.Is(err, signin.ErrSomebodyElse) {
 					t.Error("something was stored")
 				}
 			})
@@ -192,6 +193,38 @@ func TestTheDiscoveryIsFetchedOnceAndAgainAfterAFailure(t *testing.T) {
 			t.Errorf("fetched %d times", n)
 		}
 	})
+}
+
+func TestATenantsDomainIsResolvedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		e := entra(tenant)
+		tenant.Fail(tenantsim.Unavailable.On("openid-configuration"))
+		for range 2 {
+			if id, err := e.Resolve(t.Context()); err != nil || id != tenantID {
+				t.Errorf("Resolve = %q, %v", id, err)
+			}
+		}
+		if n := tenant.Asked("openid-configuration"); n != 2 { // the first failed
+			t.Errorf("asked %d times", n)
+		}
+		e = entra(tenant)
+		e.Tenant = "nowhere.example"
+		_, err := e.Resolve(t.Context())
+		says(t, refused(t, err).Problem, "there is no such tenant (AADSTS90002)")
+	})
+}
+
+func TestWhatAPersonIsAskedToSignInTo(t *testing.T) {
+	e := &signin.Entra{ClientID: strings.ToUpper(clientID), Resource: exchange}
+	name, id, permissions := e.Served()
+	if name == "" || id != e.ClientID || !slices.Equal(permissions, []string{exchange + "/.default", "offline_access", "openid", "profile"}) {
+		t.Errorf("Served = %q, %q, %q", name, id, permissions)
+	}
+	e.ClientID = ownApp
+	if name, _, _ := e.Served(); name != "" {
+		t.Errorf("an application of nobody's is called %q", name)
+	}
 }
 
 func TestATenantThatDoesNotExist(t *testing.T) {
@@ -312,7 +345,7 @@ func Example() {
 	fmt.Println(token, err)
 	// Output:
 	// not signed in
-	// {[secret] ada@contoso.com} <nil>
+	// {[secret] ada@contoso.com 5c0e1a9d-2f64-4b7e-8a31-0d9b6c47e2f5} <nil>
 }
 
 // ExampleAccount_Wait is a sign-in with a device code.

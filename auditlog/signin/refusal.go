@@ -2,20 +2,18 @@ package signin
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
 )
 
 // A serviceError is Entra ID's no (RFC 6749, section 5.2). It holds what
@@ -113,26 +111,7 @@ func scrub(text string, secrets ...string) string {
 			}
 		}
 	}
-	return clean(longWord.ReplaceAllString(text, "[…]"), 500)
-}
-
-// clean makes text from outside one line of at most n characters, without
-// those that cannot be seen or turn the direction of writing.
-func clean(text string, n int) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\ufffd"))
-	runes := []rune(strings.Join(strings.Fields(text), " "))
-	if len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return string(runes)
+	return transport.Clean(longWord.ReplaceAllString(text, "[…]"), 500)
 }
 
 // passing tells whether the service may say something else the next time. An
@@ -140,6 +119,22 @@ func clean(text string, n int) string {
 func (e *serviceError) passing() bool {
 	return e.Word == "" || e.Status >= 500 || e.Status == http.StatusTooManyRequests ||
 		e.Word == "temporarily_unavailable" || e.Word == "server_error"
+}
+
+// wordless tells whether the service, or something on the way, refused without
+// a word. Some providers answer so to a refresh token that they do not take.
+func (e *serviceError) wordless() bool {
+	return e.Word == "" && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnauthorized)
+}
+
+// unexplained is the refusal of a refresh that is wordless. It ends nothing: it
+// may be a proxy's.
+func (e *serviceError) unexplained() *auditlog.Refusal {
+	return &auditlog.Refusal{
+		Problem: fmt.Sprintf("the sign-in service refused the stored sign-in without saying why (%d)", e.Status),
+		Advice:  "try again in some minutes; if it stays, sign in anew: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start",
+		Err:     e,
+	}
 }
 
 // endsSession tells whether a person has to sign in again.
@@ -155,6 +150,12 @@ type noAnswer struct {
 
 func (e *noAnswer) Error() string { return fmt.Sprintf("asking %s: %v", e.host, e.err) }
 func (e *noAnswer) Unwrap() error { return e.err }
+
+// says tells whether an error is the service's with this word.
+func says(err error, word string) bool {
+	e, ok := errors.AsType[*serviceError](err)
+	return ok && e.Word == word
+}
 
 // passing tells whether a failure may be gone at the next try.
 func passing(err error) bool {
@@ -182,6 +183,9 @@ func (e *ending) Unwrap() []error { return []error{ErrNotSignedIn, e.refusal} }
 func (e *serviceError) ending() *ending {
 	m, ok := meanings[e.Number]
 	if !ok {
+		m, ok = listed(e.Number)
+	}
+	if !ok {
 		m = meaning{"Microsoft does not take the stored sign-in any more", again}
 	}
 	return newEnding(m.problem+e.marks("", ""), m.advice, e)
@@ -193,6 +197,7 @@ type flow int
 const (
 	byCode flow = iota // device code, and what follows from it
 	byPassword
+	byApplication // with a secret or a certificate
 )
 
 // refusal says what an error means to people, where it means anything to them.
@@ -216,15 +221,9 @@ func refusal(ctx context.Context, err error, by flow) error {
 	return r
 }
 
-// refusal is the row of [meanings] that e is.
+// refusal says what e means, or what Microsoft said if that is not known.
 func (e *serviceError) refusal(by flow) *auditlog.Refusal {
-	m, known := meanings[e.Number]
-	if words, ok := passwordMeanings[e.Number]; ok && by == byPassword {
-		m, known = words, true
-	}
-	if !known {
-		m, known = wordMeanings[e.Word]
-	}
+	m, known := e.meaning(by)
 	if known {
 		r := m.refusal()
 		r.Problem += e.marks("", "")
@@ -233,7 +232,7 @@ func (e *serviceError) refusal(by flow) *auditlog.Refusal {
 	if e.passing() {
 		return &auditlog.Refusal{
 			Problem: fmt.Sprintf("Microsoft's sign-in service has a failure of its own (%d)", e.Status),
-			Advice:  "try again in some minutes; https://status.cloud.microsoft tells whether Microsoft knows of it; if it stays, whoever runs this bot checks whether a proxy on the way answers in its place",
+			Advice:  inMinutes,
 		}
 	}
 	problem := "Microsoft refused the sign-in"
@@ -246,26 +245,31 @@ func (e *serviceError) refusal(by flow) *auditlog.Refusal {
 	}
 }
 
+// meaning is what e's number says, or else its word.
+func (e *serviceError) meaning(by flow) (m meaning, known bool) {
+	if m, known = flowMeanings[by][e.Number]; known {
+		return m, true
+	}
+	if m, known = meanings[e.Number]; known {
+		return m, true
+	}
+	if m, known = listed(e.Number); known {
+		if e.passing() {
+			m.advice = inMinutes
+		}
+		return m, true
+	}
+	m, known = wordMeanings[e.Word]
+	return m, known
+}
+
 func (e *noAnswer) refusal() *auditlog.Refusal {
-	r := &auditlog.Refusal{
-		Problem: "Microsoft's sign-in service (" + e.host + ") could not be reached",
-		Advice:  "whoever runs this bot checks the network, the proxy and the firewall between it and " + e.host + "; then try again",
+	const service = "Microsoft's sign-in service"
+	if errors.Is(e.err, errUnreadable) {
+		return &auditlog.Refusal{
+			Problem: service + " (" + e.host + ") answered with something that cannot be read",
+			Advice:  "try again in some minutes; if it stays, whoever runs this bot checks that no proxy on the way answers in its place",
+		}
 	}
-	_, untrusted := errors.AsType[*tls.CertificateVerificationError](e.err)
-	dns, unnamed := errors.AsType[*net.DNSError](e.err)
-	timeout, ok := errors.AsType[net.Error](e.err)
-	switch {
-	case untrusted:
-		r.Problem = "the certificate of " + e.host + " is not trusted"
-		r.Advice = "whoever runs this bot checks whether a proxy on the way replaces certificates, and adds its authority to the machine's"
-	case unnamed && dns.IsNotFound:
-		r.Problem += ": there is no such host"
-		r.Advice = "whoever runs this bot checks login_url: in its settings, and the DNS"
-	case ok && timeout.Timeout():
-		r.Problem = "Microsoft's sign-in service (" + e.host + ") did not answer in time"
-	case errors.Is(e.err, errUnreadable):
-		r.Problem = "Microsoft's sign-in service (" + e.host + ") answered with something that cannot be read"
-		r.Advice = "try again in some minutes; if it stays, whoever runs this bot checks that no proxy on the way answers in its place"
-	}
-	return r
+	return transport.Unreached(service, "login_url:", e.host, e.err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/signin"
 	"auditbot/auditlog/tenantsim"
 )
 
@@ -74,10 +77,13 @@ func TestEachNumberHasASentenceOfItsOwn(t *testing.T) {
 		tenant := &refusing{Server: contoso(t)}
 		a, _ := account(tenant)
 		code := start(t, a)
+		app, _ := application(tenant)
+		app.ClientSecret = "wrong"
 		for name, signIn := range map[string]func() error{
-			"code":     func() error { _, err := a.Wait(t.Context(), code); return err },
-			"password": func() error { return a.SignIn(t.Context(), "wrong") },
-			"start":    func() error { _, err := a.Start(t.Context()); return err },
+			"application": func() error { _, err := app.Token(t.Context(), ""); return err },
+			"code":        func() error { _, err := a.Wait(t.Context(), code); return err },
+			"password":    func() error { return a.SignIn(t.Context(), "wrong") },
+			"start":       func() error { _, err := a.Start(t.Context()); return err },
 		} {
 			seen := map[string]int{}
 			for _, number := range numbers {
@@ -96,6 +102,73 @@ func TestEachNumberHasASentenceOfItsOwn(t *testing.T) {
 				says(t, r.Err.Error(), "400 Bad Request", "invalid_grant", "Microsoft's own words.", mark[2:len(mark)-1], traceID, correlationID)
 			}
 		}
+	})
+}
+
+// Numbers of Microsoft's list that have no words of their own are explained by
+// the list, whether they refuse a sign-in or end one.
+func TestEachNumberOfTheListIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		content, err := os.ReadFile("../sts_errors.csv")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(bytes.NewReader(content)).ReadAll()
+		if err != nil || len(rows) != 260 {
+			t.Fatalf("%d rows, %v", len(rows), err)
+		}
+		tenant := &refusing{Server: contoso(t)}
+		a, shelf := account(tenant)
+		for _, row := range rows[1:] {
+			tenant.status = 0
+			if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+				t.Fatal(err)
+			}
+			number, _ := strconv.Atoi(row[0])
+			tenant.status, tenant.body = http.StatusBadRequest, aadsts("invalid_grant", number, "Microsoft's own words.")
+			r := refused(t, a.SignIn(t.Context(), "wrong"))
+			_, ended := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
+			if !errors.Is(ended, signin.ErrNotSignedIn) {
+				t.Errorf("%d: %v", number, ended)
+			}
+			for _, problem := range []string{r.Problem, ended.Error()} {
+				words, ok := strings.CutSuffix(problem, " (AADSTS"+row[0]+")")
+				if !ok || strings.Contains(words, "Microsoft refused") || strings.Contains(words, "does not take") || strings.Contains(words, "own words") {
+					t.Errorf("%d: %q", number, problem)
+				}
+			}
+		}
+	})
+}
+
+func TestTheListsSentencesFitIntoOurs(t *testing.T) {
+	for number, c := range map[int]struct{ problem, advice string }{
+		50180:   {"integrated Windows sign-in needed (Seamless SSO) (AADSTS50180)", "looks AADSTS50180 up"},
+		1000104: {"other cloud is not allowed for this tenant (AADSTS1000104)", "looks AADSTS1000104 up"},
+		81004:   {"Kerberos ", "looks AADSTS81004 up"},
+		50140:   {"\"Stay signed in?\" page was shown", "looks AADSTS50140 up"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tenant := &refusing{Server: contoso(t)}
+			a, _ := account(tenant)
+			tenant.status, tenant.body = http.StatusBadRequest, aadsts("invalid_grant", number, "Microsoft's own words.")
+			r := refused(t, a.SignIn(t.Context(), "wrong"))
+			if !strings.HasPrefix(r.Problem, c.problem) {
+				t.Errorf("%d: %q", number, r.Problem)
+			}
+			says(t, r.Advice, c.advice)
+		})
+	}
+}
+
+func TestAFailureOfMicrosoftsWithANumberIsToBeTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := &refusing{Server: contoso(t)}
+		a, _ := account(tenant)
+		tenant.status, tenant.body = http.StatusServiceUnavailable, aadsts("temporarily_unavailable", 90033, "A transient error has occurred.")
+		r := refused(t, a.SignIn(t.Context(), "right"))
+		says(t, r.Problem, "directory service is unavailable (AADSTS90033)")
+		says(t, r.Advice, "try again in some minutes")
 	})
 }
 
@@ -139,7 +212,8 @@ func TestAnAnswerWithoutAWordIsNotMicrosofts(t *testing.T) {
 				}
 				tenant.status, tenant.body, tenant.kind = http.StatusBadRequest, body, kind
 				_, err := a.Token(t.Context(), auditlog.Secret(shelf.field("access")))
-				says(t, refused(t, err).Problem, "a failure of its own (400)")
+				says(t, refused(t, err).Problem, "refused the stored sign-in without saying why (400)")
+				says(t, refused(t, a.SignIn(t.Context(), tenantsim.ContosoPassword)).Problem, "a failure of its own (400)")
 				if shelf.empty() {
 					t.Errorf("%q, %q: the sign-in is gone", body, kind)
 				}
@@ -356,4 +430,37 @@ func TestACancelledPersonIsNotToldOfTheNetwork(t *testing.T) {
 			time.Sleep(2 * time.Minute) // the discovery goes on for others
 		}
 	})
+}
+
+// What glewlwyd answers to a refresh token that it does not take. A proxy may
+// answer so as well, so the sign-in stays, and the token is tried again.
+func TestARefreshRefusedWithoutAWordLeavesTheSignInAlone(t *testing.T) {
+	for status, problem := range map[int]string{
+		400: "the sign-in service refused the stored sign-in without saying why (400)",
+		401: "the sign-in service refused the stored sign-in without saying why (401)",
+		403: "Microsoft's sign-in service has a failure of its own (403)",
+		502: "Microsoft's sign-in service has a failure of its own (502)",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tenant := &refusing{Server: contoso(t)}
+			a, shelf := account(tenant)
+			if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+				t.Fatal(err)
+			}
+			rejected := auditlog.Secret(shelf.field("access"))
+			tenant.status, tenant.kind = status, "text/plain"
+			_, err := a.Token(t.Context(), rejected)
+			r := refused(t, err)
+			if r.Problem != problem {
+				t.Errorf("%q, want %q", r.Problem, problem)
+			}
+			if strings.Contains(problem, "without saying why") {
+				says(t, r.Advice, "in some minutes", "!o365-auditlog-auth-reset, then !o365-auditlog-auth-start")
+			}
+			tenant.status = 0
+			if token, err := a.Token(t.Context(), rejected); err != nil || token.Access == rejected {
+				t.Errorf("afterwards: %v, %v", token, err)
+			}
+		})
+	}
 }

@@ -14,7 +14,7 @@ import (
 // A Store is where tokens are kept, sealed.
 type Store struct {
 	// Get returns the value of a key and its revision: nil and 0 if there is
-	// none.
+	// none. A value may be empty.
 	Get func(ctx context.Context, key string) (value []byte, revision uint64, err error)
 
 	// Put sets the value of a key if its revision is still this one; 0 means
@@ -31,7 +31,7 @@ var errCrossed = errors.New("storing a sign-in: it was changed by somebody else 
 
 // A session is what a sign-in gave.
 type session struct {
-	UPN      string // user principal name of the person
+	UPN      string // user principal name of the person; "" for an application
 	TenantID string // GUID
 	ClientID string
 	Resource string
@@ -39,6 +39,9 @@ type session struct {
 	Expires  time.Time       // when Access ends
 	Refresh  auditlog.Secret // the refresh token; "" if Microsoft gave none
 	SignedIn time.Time       // when the person signed in
+
+	Claim      string    // of whoever is renewing it; "" if nobody is
+	ClaimUntil time.Time // when the claim ends
 }
 
 // stored is how a session is written into a Store: as JSON.
@@ -52,11 +55,15 @@ type stored struct {
 	Expires  time.Time `json:"expires"`
 	Refresh  string    `json:"refresh"`
 	SignedIn time.Time `json:"signed_in"`
+
+	Claim      string    `json:"claim,omitempty"`
+	ClaimUntil time.Time `json:"claim_until,omitzero"`
 }
 
 func (s session) encode() []byte {
 	value, _ := json.Marshal(stored{ // strings and times of our days cannot fail
 		1, s.UPN, s.TenantID, s.ClientID, s.Resource, string(s.Access), s.Expires.UTC(), string(s.Refresh), s.SignedIn.UTC(),
+		s.Claim, s.ClaimUntil.UTC(),
 	})
 	return value
 }
@@ -69,6 +76,7 @@ func decode(value []byte) (session, bool) {
 	}
 	return session{
 		s.UPN, s.TenantID, s.ClientID, s.Resource, auditlog.Secret(s.Access), s.Expires, auditlog.Secret(s.Refresh), s.SignedIn,
+		s.Claim, s.ClaimUntil,
 	}, true
 }
 
@@ -78,7 +86,7 @@ func (s session) valid(rejected auditlog.Secret) bool {
 }
 
 func (s session) token() auditlog.Token {
-	return auditlog.Token{Access: s.Access, Account: s.UPN}
+	return auditlog.Token{Access: s.Access, Account: s.UPN, Tenant: s.TenantID}
 }
 
 // load reads what is stored. If that is nothing, or nothing that fits the
@@ -115,7 +123,11 @@ func (a *Account) misfit(s session, tenantID string) string {
 		return "the stored sign-in is for another application"
 	case s.Resource != a.Entra.Resource:
 		return "the stored sign-in is for another service"
-	case a.Expect != "" && !strings.EqualFold(s.UPN, a.Expect):
+	case a.isApplication() && s.UPN != "":
+		return "the stored sign-in is that of " + s.UPN + ", and now the application signs in as itself"
+	case !a.isApplication() && s.UPN == "":
+		return "the stored sign-in is that of the application itself"
+	case !a.isApplication() && a.Expect != "" && !strings.EqualFold(s.UPN, a.Expect):
 		return fmt.Sprintf("the stored sign-in is that of %s, and %s is expected", s.UPN, a.Expect)
 	}
 	return ""
@@ -127,6 +139,16 @@ func (a *Account) put(ctx context.Context, s session, revision uint64) (bool, er
 		return false, fmt.Errorf("storing a sign-in: %w", err)
 	}
 	return stored, nil
+}
+
+// replace stores a session in the place of that of this revision, or fails with
+// errCrossed.
+func (a *Account) replace(ctx context.Context, s session, revision uint64) error {
+	stored, err := a.put(ctx, s, revision)
+	if err == nil && !stored {
+		return errCrossed
+	}
+	return err
 }
 
 // save stores a new session in the place of whatever is there.
@@ -143,18 +165,13 @@ func (a *Account) save(ctx context.Context, s session) error {
 	return errCrossed
 }
 
-// forget deletes the session of this revision, which has ended with reason. If
-// another one has taken its place, it is left alone, and replaced is true.
+// forget empties the place of the session of this revision, which has ended
+// with reason. If another one has taken that place, it is left alone, and
+// replaced is true. It is not deleted: that could hit the other one.
 func (a *Account) forget(ctx context.Context, revision uint64, reason error) (replaced bool, err error) {
-	_, now, err := a.Store.Get(ctx, a.Key)
-	if err == nil && now != revision {
-		return true, nil
-	}
-	if err == nil {
-		err = a.Store.Delete(ctx, a.Key)
-	}
+	stored, err := a.Store.Put(ctx, a.Key, nil, revision)
 	if err != nil {
 		return false, fmt.Errorf("%w; and deleting it failed: %w", reason, err)
 	}
-	return false, reason
+	return !stored, reason
 }

@@ -23,16 +23,19 @@
 //
 //   - signin.go: tokens, and that they are renewed once for all who wait.
 //   - devicecode.go: device codes (RFC 8628).
-//   - person.go: who signed in, checked before anything is stored.
+//   - application.go, certificate.go: applications that sign in as themselves.
+//   - person.go, expected.go: who signed in, checked before anything is stored.
 //   - session.go: what is stored, and where.
+//   - claim.go: that one process renews it and others wait.
 //   - wire.go: requests and answers, read without trust.
 //   - refusal.go, meaning.go: what Microsoft's errors mean to people.
 //
 // # What is kept from whom
 //
-// Tokens, codes and passwords are in what goes to Microsoft and what goes to
-// the [Store], which seals it. They are not in errors, and no type here shows
-// them when printed, logged or encoded as JSON.
+// Tokens and codes are in what goes to Microsoft and what goes to the [Store],
+// which seals it; passwords, secrets and what a certificate's key has signed go
+// to Microsoft alone. They are not in errors, and no type here shows them when
+// printed, logged or encoded as JSON.
 //
 // What is signed in to is the configured tenant and nothing else: the authority
 // is never "common" or "organizations", redirects are not followed, the keys
@@ -95,6 +98,12 @@ type Account struct {
 	// Password, if it is not "", is Expect's: no person is needed then to sign
 	// in (RFC 6749, section 4.3). Accounts with a second factor cannot do this.
 	Password auditlog.Secret
+
+	// ClientSecret or Certificate, if there is one, is the application's: it
+	// signs in as itself (RFC 6749, section 4.4). Expect is not used then, and
+	// there is no Password.
+	ClientSecret auditlog.Secret
+	Certificate  *Certificate
 }
 
 // renewLimit is how long getting a new token may take, all tries together.
@@ -113,14 +122,15 @@ const skew = time.Minute
 // before it is returned.
 //
 // Without a stored sign-in, or when Microsoft has ended it, the error is
-// [ErrNotSignedIn]; with a Password it never is. All else that a person can do
-// something about is an [*auditlog.Refusal], and leaves what is stored alone.
+// [ErrNotSignedIn]; for an account that is [Account.Unattended] it never is.
+// All else that a person can do something about is an [*auditlog.Refusal], and
+// leaves what is stored alone.
 func (a *Account) Token(ctx context.Context, rejected auditlog.Secret) (auditlog.Token, error) {
 	s, _, err := a.load(ctx)
 	if err == nil && s.valid(rejected) {
 		return s.token(), nil
 	}
-	if err != nil && (a.Password == "" || !errors.Is(err, ErrNotSignedIn)) {
+	if err != nil && (!a.Unattended() || !errors.Is(err, ErrNotSignedIn)) {
 		return auditlog.Token{}, err
 	}
 	for range 2 { // the first may have been under way for somebody with another rejected token
@@ -134,12 +144,13 @@ func (a *Account) Token(ctx context.Context, rejected auditlog.Secret) (auditlog
 	return s.token(), nil
 }
 
-// renew waits for a new token. There is one renewal at a time for a Key.
+// renew waits for a new token. There is one renewal at a time for a Key. It may
+// have to wait for one of another process first.
 func (a *Account) renew(ctx context.Context, rejected auditlog.Secret) (session, error) {
 	done := a.Entra.flights.DoChan("renew "+a.Key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewLimit)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLimit+renewLimit)
 		defer cancel()
-		return a.renewNow(ctx, rejected)
+		return a.renewNow(ctx, func(s session) bool { return s.valid(rejected) })
 	})
 	select {
 	case <-ctx.Done():
@@ -155,33 +166,65 @@ const storeTries = 5
 
 // renewNow gets a new token and stores it; if somebody else did so meanwhile,
 // theirs is taken.
-func (a *Account) renewNow(ctx context.Context, rejected auditlog.Secret) (session, error) {
+func (a *Account) renewNow(ctx context.Context, valid func(session) bool) (session, error) {
 	for range storeTries {
-		s, revision, err := a.load(ctx)
-		if err == nil && s.valid(rejected) {
-			return s, nil
-		}
-		refreshed := err == nil
-		if refreshed {
-			s, err = a.refresh(ctx, s)
-		}
+		s, revision, err := a.unclaimed(ctx, valid)
 		switch {
-		case a.Password != "" && answered(err):
-			s, err = a.byPassword(ctx, a.Password)
-		case refreshed && errors.Is(err, ErrNotSignedIn):
-			var replaced bool
-			if replaced, err = a.forget(ctx, revision, err); replaced {
-				continue
-			}
+		case err == nil && valid(s):
+			return s, nil
+		case err == nil:
+			s, err = a.renewClaimed(ctx, s, revision)
+		case a.Unattended() && errors.Is(err, ErrNotSignedIn):
+			s, err = a.begin(ctx, revision)
 		}
-		if err != nil {
-			return session{}, err
-		}
-		if stored, err := a.put(ctx, s, revision); stored || err != nil {
+		if !errors.Is(err, errCrossed) {
 			return s, err
 		}
 	}
 	return session{}, errCrossed
+}
+
+// begin signs in without a person and stores what that gives in the place of
+// what does not count.
+func (a *Account) begin(ctx context.Context, revision uint64) (session, error) {
+	ctx, cancel := context.WithTimeout(ctx, renewLimit)
+	defer cancel()
+	s, err := a.unattended(ctx)
+	if err != nil {
+		return session{}, err
+	}
+	return s, a.replace(ctx, s, revision)
+}
+
+// renewClaimed claims the session of this revision, renews and stores it. If
+// it has ended, it is forgotten, or, if that needs no person, begun anew. The
+// error is errCrossed if somebody else was quicker.
+func (a *Account) renewClaimed(ctx context.Context, old session, revision uint64) (s session, err error) {
+	ctx, cancel := context.WithTimeout(ctx, renewLimit)
+	defer cancel()
+	if revision, err = a.claim(ctx, old, revision); err != nil {
+		return session{}, err
+	}
+	s, err = a.refresh(ctx, old)
+	if a.Unattended() && answered(err) {
+		s, err = a.unattended(ctx)
+	}
+	if err == nil {
+		err = a.replace(ctx, s, revision)
+	}
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, errCrossed):
+	case errors.Is(err, ErrNotSignedIn):
+		var replaced bool
+		if replaced, err = a.forget(ctx, revision, err); replaced {
+			err = errCrossed
+		}
+	default:
+		a.release(ctx, old, revision)
+	}
+	return session{}, err
 }
 
 // refresh is s with a new access token. If Microsoft has ended the sign-in, the
@@ -191,13 +234,18 @@ func (a *Account) refresh(ctx context.Context, s session) (session, error) {
 		return session{}, newEnding("the sign-in has expired, and Microsoft gave no refresh token for it", again, nil)
 	}
 	token, err := a.Entra.grant(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(s.Refresh)}})
-	if e, ok := errors.AsType[*serviceError](err); ok && e.endsSession() {
+	e, ok := errors.AsType[*serviceError](err)
+	if ok && e.endsSession() {
 		return session{}, e.ending()
+	}
+	if ok && e.wordless() {
+		return session{}, e.unexplained()
 	}
 	if err != nil {
 		return session{}, refusal(ctx, err, byCode)
 	}
 	s.Access, s.Expires = auditlog.Secret(token.AccessToken), token.Expiry
+	s.Claim, s.ClaimUntil = "", time.Time{}
 	if token.RefreshToken != "" {
 		s.Refresh = auditlog.Secret(token.RefreshToken)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -18,6 +17,8 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"auditbot/auditlog/internal/transport"
 )
 
 // requestLimit is how long one request may take, its answer included.
@@ -105,6 +106,9 @@ func (e *Entra) get(ctx context.Context, address string, into any) error {
 	return nil
 }
 
+// tokenPath is where tokens are asked for, behind the tenant.
+const tokenPath = "/oauth2/v2.0/token"
+
 // scopes are what is asked for: all that the application may do at the
 // resource, a refresh token, and who signed in.
 func (e *Entra) scopes() []string {
@@ -120,15 +124,23 @@ func (e *Entra) config() *oauth2.Config {
 		Scopes:   e.scopes(),
 		Endpoint: oauth2.Endpoint{
 			DeviceAuthURL: at + "/oauth2/v2.0/devicecode",
-			TokenURL:      at + "/oauth2/v2.0/token",
-			AuthStyle:     oauth2.AuthStyleInParams, // finding out would double every poll
+			TokenURL:      at + tokenPath,
+			AuthStyle:     oauth2.AuthStyleInParams,
 		},
 	}
 }
 
-// grant asks for a token with these parameters, the grant_type among them, and
-// asks again for as long as patience lasts if there is no proper answer.
-func (e *Entra) grant(ctx context.Context, parameters url.Values) (*oauth2.Token, error) {
+// grant asks for a person's token with these parameters, the grant_type among
+// them, and asks again for as long as patience lasts if there is no proper
+// answer.
+func (e *Entra) grant(ctx context.Context, form url.Values) (*oauth2.Token, error) {
+	return persist(ctx, time.Now().Add(patience), func(ctx context.Context) (*oauth2.Token, error) {
+		return e.ask(ctx, e.scopes(), form, form.Get("refresh_token"), form.Get("password"))
+	})
+}
+
+// ask asks for a token once. Secrets are those in the form.
+func (e *Entra) ask(ctx context.Context, scopes []string, form url.Values, secrets ...string) (*oauth2.Token, error) {
 	at, err := e.base()
 	if err != nil {
 		return nil, err
@@ -136,18 +148,16 @@ func (e *Entra) grant(ctx context.Context, parameters url.Values) (*oauth2.Token
 	// x/oauth2's own way to refresh sends no scope. This one sends any grant.
 	c := clientcredentials.Config{
 		ClientID:       e.ClientID,
-		TokenURL:       at + "/oauth2/v2.0/token",
-		Scopes:         e.scopes(),
-		EndpointParams: parameters,
-		AuthStyle:      oauth2.AuthStyleInParams,
+		TokenURL:       at + tokenPath,
+		Scopes:         scopes,
+		EndpointParams: form,
+		AuthStyle:      oauth2.AuthStyleInParams, // finding out would double every poll
 	}
-	return persist(ctx, time.Now().Add(patience), func(ctx context.Context) (*oauth2.Token, error) {
-		token, err := c.Token(context.WithValue(ctx, oauth2.HTTPClient, e.client(ctx)))
-		if err != nil {
-			return nil, e.failure(err, parameters.Get("refresh_token"), parameters.Get("password"))
-		}
-		return token, nil
-	})
+	token, err := c.Token(context.WithValue(ctx, oauth2.HTTPClient, e.client(ctx)))
+	if err != nil {
+		return nil, e.failure(err, secrets...)
+	}
+	return token, nil
 }
 
 // persist calls f, and again after a while if it failed with what may pass,
@@ -184,14 +194,10 @@ func (e *Entra) base() (string, error) {
 
 var tenantName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
-// mayGo tells whether an address is https, or on this machine.
+// mayGo tells whether an address is https, or on this machine, and names no
+// user.
 func mayGo(u *url.URL) bool {
-	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return u.User == nil && transport.MayGo(u)
 }
 
 // host is the service's name for people.

@@ -359,7 +359,7 @@ func TestWhatTheTokenEndpointRefuses(t *testing.T) {
 		{"a public client with a secret", tenant, append(password, "client_secret", "x"), 401, "invalid_client", 700025},
 		{"no secret", tenant, append(secret, "scope", exchangeScope), 401, "invalid_client", 7000218},
 		{"a wrong secret", tenant, append(secret, "scope", exchangeScope, "client_secret", "x"), 401, "invalid_client", 7000215},
-		{"an unregistered certificate", tenant, append(secret, "scope", exchangeScope, "client_assertion", "x.y.z"), 401, "invalid_client", 700027},
+		{"an unregistered certificate", tenant, append(secret, "scope", exchangeScope, "client_assertion_type", assertionType, "client_assertion", "x.y.z"), 401, "invalid_client", 700027},
 		{"a scope without .default", tenant, append(secret, "client_secret", tenantsim.ContosoAppSecret, "scope", "https://outlook.office365.com/Exchange.Manage"), 400, "invalid_scope", 1002012},
 		{"an application without a tenant", "organizations", append(secret, "client_secret", tenantsim.ContosoAppSecret, "scope", exchangeScope), 400, "invalid_request", 50059},
 		{"an unknown resource", tenant, append(secret, "client_secret", tenantsim.ContosoAppSecret, "scope", "https://vault.example/.default"), 400, "invalid_resource", 500011},
@@ -427,5 +427,30 @@ func TestTheIdTokenNamesNobodyWithoutTheScopeProfile(t *testing.T) {
 		"username", "ada@contoso.com", "password", tenantsim.ContosoPassword)
 	if claims := verify(t, s, a.text("id_token")); claims["preferred_username"] != nil || claims["tid"] == nil {
 		t.Errorf("%v", claims)
+	}
+}
+
+func TestWithRotationASecondUseEndsTheSignIn(t *testing.T) {
+	t.Parallel()
+	s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: load(t)}, Rotation: true}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	refresh := func(token string) answer {
+		return post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", "refresh_token", "client_id", exoClient, "refresh_token", token)
+	}
+	first := signIn(t, s, "ada@contoso.com").text("refresh_token")
+	other := signIn(t, s, "ada@contoso.com").text("refresh_token")
+	second := refresh(first).text("refresh_token")
+	third := refresh(second).text("refresh_token")
+	if third == "" || s.Refreshes() != 2 {
+		t.Fatalf("%d refreshes", s.Refreshes())
+	}
+	for _, token := range []string{first, third} {
+		checkRefusal(t, refresh(token), 400, "invalid_grant", 50173)
+	}
+	if a := refresh(other); a.StatusCode != 200 {
+		t.Errorf("another sign-in: %s", a.body)
 	}
 }

@@ -14,14 +14,16 @@ type refreshToken struct {
 	grant   grant
 	issued  time.Time
 	revoked bool
+	used    bool
+	family  string // of those that followed from one sign-in
 }
 
 // refreshLifetime is how long a refresh token is valid.
 // https://learn.microsoft.com/entra/identity-platform/refresh-tokens
 const refreshLifetime = 90 * 24 * time.Hour
 
-// client is the application that asks. A secret that is sent must be right;
-// where proof is due, one must be sent.
+// client is the application that asks. A secret or an assertion that is sent
+// must be right; where proof is due, one must be sent.
 func (s *Server) client(v *visit, proofDue bool) (App, *entraError) {
 	id, refusal := v.need("client_id")
 	if refusal != nil {
@@ -36,15 +38,18 @@ func (s *Server) client(v *visit, proofDue bool) (App, *entraError) {
 		secret = password
 	}
 	assertion := v.PostForm.Get("client_assertion")
+	public := app.Secret == "" && len(app.Certificates) == 0
 	refusal = nil
 	switch {
-	case app.Secret == "" && (secret != "" || assertion != ""):
+	case public && (secret != "" || assertion != ""):
 		refusal = refuse("invalid_client", 700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
 	case assertion != "":
-		refusal = refuse("invalid_client", 700027, "The certificate of the client assertion is not registered on application '%s'.", app.ClientID)
+		refusal = s.checkAssertion(v, app, assertion)
 	case secret != "" && subtle.ConstantTimeCompare([]byte(secret), []byte(app.Secret)) == 0:
 		refusal = refuse("invalid_client", 7000215, "Invalid client secret provided for app '%s'.", app.ClientID)
-	case secret == "" && (proofDue || app.Secret != ""):
+	case secret != "" && app.SecretExpired:
+		refusal = refuse("invalid_client", 7000222, "The provided client secret keys for app '%s' are expired.", app.ClientID)
+	case secret == "" && (proofDue || !public):
 		refusal = refuse("invalid_client", 7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 	}
 	if refusal != nil {
@@ -151,8 +156,32 @@ func (s *Server) newRefreshToken(g grant, now time.Time) string {
 	token := "1.A" + rand.Text() + rand.Text() + rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refresh[token] = refreshToken{grant: g, issued: now}
+	s.refresh[token] = refreshToken{grant: g, issued: now, family: cmp.Or(g.family, token)}
 	return token
+}
+
+// use marks a refresh token as used and returns what it stands for. Under
+// Rotation, a second use ends its family (RFC 9700, section 4.14.2).
+func (s *Server) use(token string) (refreshToken, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.refresh[token]
+	if !ok {
+		return refreshToken{}, false
+	}
+	if s.Rotation && known.used {
+		for token, r := range s.refresh {
+			if r.family == known.family {
+				r.revoked = true
+				s.refresh[token] = r
+			}
+		}
+	}
+	known = s.refresh[token]
+	marked := known
+	marked.used = true
+	s.refresh[token] = marked
+	return known, true
 }
 
 // grantForRefresh takes a refresh token. It stays valid, as the real ones do,
@@ -166,9 +195,7 @@ func (s *Server) grantForRefresh(v *visit, _ string) (grant, *entraError) {
 	if refusal != nil {
 		return grant{}, refusal
 	}
-	s.mu.Lock()
-	known, ok := s.refresh[token]
-	s.mu.Unlock()
+	known, ok := s.use(token)
 	if !ok {
 		return grant{}, refuse("invalid_grant", 9002313, "Invalid request. Request is malformed or invalid.")
 	}
@@ -179,6 +206,7 @@ func (s *Server) grantForRefresh(v *visit, _ string) (grant, *entraError) {
 		return grant{}, refuse("invalid_grant", 700082, "The refresh token has expired due to inactivity.")
 	}
 	g := known.grant
+	g.family = known.family
 	if scope := v.PostForm.Get("scope"); scope != "" {
 		g.scopes = strings.Fields(scope)
 		if g.resource, refusal = s.resource(g.scopes, v.base); refusal != nil {

@@ -1,5 +1,5 @@
 // Package tenantsim is a Microsoft 365 tenant on loopback: Entra ID (device
-// code, password, client secret, refresh tokens, a page to sign in on),
+// code, password, client secret, certificate, refresh tokens, a page to sign in on),
 // Exchange Online's admin API with Search-UnifiedAuditLog, and Microsoft
 // Graph's audit log queries. It is for demos, and for tests in the style of
 // net/http/httptest:
@@ -40,8 +40,8 @@
 //
 // # Where to look
 //
-//   - entra.go, grant.go, devicecode.go, token.go: OAuth 2.0 as Entra ID speaks
-//     it.
+//   - entra.go, grant.go, assertion.go, devicecode.go, token.go: OAuth 2.0 as
+//     Entra ID speaks it.
 //   - devicelogin.go and page/: where people sign in.
 //   - exchange.go, parameters.go, search.go, answer.go: the admin API.
 //   - graph.go, graphanswer.go, graphgrant.go: audit log queries of Graph.
@@ -52,6 +52,7 @@ package tenantsim
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -112,14 +113,20 @@ const (
 type App struct {
 	ClientID string
 	Name     string // what the page says who asks
-	Secret   string // of a confidential client; "" means a public one, which must not send any
+	Secret   string // of a confidential client; one without it and without Certificates is public and must not send any
+
+	// Certificates are those of a confidential client that may sign its client
+	// assertions, with PS256 or RS256.
+	Certificates []*x509.Certificate
+
+	SecretExpired bool // the Secret is right, and refused with AADSTS7000222
 
 	// Consent is what the app may do for the person who signs in:
 	// "Exchange.Manage". Without any of a resource's, signing in for it ends
 	// with AADSTS65001.
 	Consent []string
 
-	// AppRoles and Roles are what it may do as itself, with its secret: it
+	// AppRoles and Roles are what it may do as itself, once it has proven it: it
 	// needs the app role "Exchange.ManageAsApp" not to be answered with 401,
 	// and an Exchange role as well not to be answered with 403.
 	AppRoles []string
@@ -152,6 +159,11 @@ type Server struct {
 	// TokenLifetime is how long access tokens are valid. Zero means 60 to 90
 	// minutes, at random, as at Entra ID.
 	TokenLifetime time.Duration
+
+	// Rotation makes a refresh token that is used a second time end the whole
+	// sign-in, with AADSTS50173. Entra ID takes them again; other providers,
+	// and what may become of Entra ID, do not.
+	Rotation bool
 
 	// PageSize is how many rows of an answer come at once if the request does
 	// not say (Prefer: odata.maxpagesize). Zero means 1000; what the real
@@ -208,6 +220,7 @@ type Server struct {
 	auditing   bool
 	flows      []*deviceFlow
 	refresh    map[string]refreshToken
+	assertions map[string]bool // ids of those that were used
 	sessions   map[string]*session
 	pages      map[string]*laterPages
 	faults     []Fault
@@ -282,6 +295,7 @@ func (s *Server) prepare() {
 		s.accounts = slices.Clone(t.Accounts)
 		s.auditing = !t.AuditingOff
 		s.refresh = map[string]refreshToken{}
+		s.assertions = map[string]bool{}
 		s.sessions = map[string]*session{}
 		s.pages = map[string]*laterPages{}
 		s.chance = rand.New(rand.NewPCG(s.Seed, 2))

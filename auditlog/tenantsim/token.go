@@ -83,6 +83,7 @@ type grant struct {
 	app      App
 	resource string   // "https://outlook.office365.com"
 	scopes   []string // as asked for
+	family   string   // of the refresh token it is for; "" at a sign-in
 }
 
 func (g grant) has(scope string) bool {

@@ -1,0 +1,99 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/internal/transport"
+)
+
+// ErrSomebodyElse is the error of a sign-in that was discarded because it is not
+// proven to be that of who was expected: another account or tenant, or no valid
+// proof. It is wrapped in an [*auditlog.Refusal] that says so.
+var ErrSomebodyElse = errors.New("somebody else signed in")
+
+// A stranger is the error of whoever is not who was expected: ErrSomebodyElse,
+// and a [*auditlog.Refusal] as well.
+type stranger struct{ refusal *auditlog.Refusal }
+
+func (e *stranger) Error() string   { return e.refusal.Error() }
+func (e *stranger) Unwrap() []error { return []error{ErrSomebodyElse, e.refusal} }
+
+// expected is what a sign-in must be. Nothing passes if a field is empty: no
+// check can be left out.
+type expected struct {
+	Endpoint    string // the address that gave the proof; Issuer is there, too
+	Issuer      string // of the proof
+	Tenant      string // GUID
+	Application string // client id
+	Account     string // user principal name, in upper or lower case
+}
+
+// check is who an identity token is about, if that is Account.
+func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (upn string, err error) {
+	if x.Account == "" {
+		return "", unproven("nobody is expected", nil)
+	}
+	if upn, err = x.identify(ctx, keys, token); err != nil || strings.EqualFold(upn, x.Account) {
+		return upn, err
+	}
+	return "", &stranger{&auditlog.Refusal{
+		Problem: fmt.Sprintf("%s signed in, but %s was expected; the sign-in was discarded", upn, x.Account),
+		Advice: fmt.Sprintf("start again and sign in as %s, in a private browser window if the browser picks the other account; "+
+			"if %[1]s is not the right one, whoever runs this bot changes accounts: or upn: in its settings", x.Account),
+	}}
+}
+
+// identify is who an identity token is about: signed by the tenant's authority
+// for this application, and not expired (OpenID Connect Core 1.0, section
+// 3.1.3.7).
+// https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+func (x expected) identify(ctx context.Context, keys oidc.KeySet, token string) (upn string, err error) {
+	if x.Tenant == "" || x.Application == "" || x.Issuer == "" || !sameOrigin(x.Issuer, x.Endpoint) {
+		return "", unproven("it is not known who may vouch for whom", nil)
+	}
+	if token == "" {
+		return "", unproven("Microsoft did not say who signed in", nil)
+	}
+	proof, err := oidc.NewVerifier(x.Issuer, keys, &oidc.Config{ClientID: x.Application}).Verify(ctx, token)
+	if _, expired := errors.AsType[*oidc.TokenExpiredError](err); expired {
+		return "", unproven("the proof of who signed in has expired already, so the clock of this machine may be wrong", err)
+	}
+	var claims struct {
+		TenantID string `json:"tid"`
+		Name     string `json:"preferred_username"`
+		UPN      string `json:"upn"`
+	}
+	if err == nil {
+		err = proof.Claims(&claims)
+	}
+	switch {
+	case err != nil:
+		return "", unproven("the proof of who signed in is not valid", err)
+	case !strings.EqualFold(claims.TenantID, x.Tenant):
+		return "", unproven(fmt.Sprintf("somebody of another tenant (%s) signed in", transport.Clean(claims.TenantID, 40)), nil)
+	}
+	for _, name := range []string{claims.Name, claims.UPN} {
+		if name != "" {
+			return transport.Clean(name, 200), nil
+		}
+	}
+	return "", unproven("Microsoft did not say who signed in", nil)
+}
+
+// unproven is the refusal of a sign-in that may be anybody's.
+func unproven(problem string, err error) error {
+	r := &auditlog.Refusal{
+		Problem: problem + "; the sign-in was discarded",
+		Advice:  "try again with an account of the tenant; if it stays, whoever runs this bot checks tenant:, login_url: and client_id: in its settings, the machine's clock, and proxies on the way",
+	}
+	if err != nil {
+		r.Err = errors.New(scrub(err.Error()))
+	}
+	return &stranger{r}
+}
