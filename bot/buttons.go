@@ -94,6 +94,14 @@ func cancelButton(id string) slack.Block {
 	return slack.NewActionBlock("auditbot_progress", button(cancelAction, "Cancel", id))
 }
 
+// codeCancel stands before the id of a code in the value of its Cancel button,
+// in the place of a command's.
+const codeCancel = "code/"
+
+func codeCancelButton(id string) slack.Block {
+	return slack.NewActionBlock("auditbot_code", button(cancelAction, "Cancel", codeCancel+id))
+}
+
 // button is a button whose label is no markup.
 func button(action, label, value string) *slack.ButtonBlockElement {
 	text := &slack.TextBlockObject{Type: slack.PlainTextType, Text: commands.Shorten(commands.Visible(label), maxLabel), Emoji: new(false)}

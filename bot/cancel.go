@@ -228,10 +228,13 @@ func (b *Bot) endWaiting(ctx context.Context, user string, meant func(Message) b
 	return n
 }
 
-// cancelPressed stops the command whose Cancel button was pressed. That it
-// works shows in the message that has the button; all else is said to whoever
-// pressed it, and to nobody else.
+// cancelPressed stops the command or the sign-in whose Cancel button was
+// pressed. That it works shows in the message that has the button; all else is
+// said to whoever pressed it, and to nobody else.
 func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
+	if id, ok := strings.CutPrefix(by.Cancels, codeCancel); ok {
+		return b.codeCancelPressed(ctx, by, id)
+	}
 	asker, ran, err := b.cancelByID(ctx, by.Cancels, by.User)
 	switch {
 	case err != nil:
@@ -240,6 +243,26 @@ func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
 		return b.refuse(ctx, by, &refusal{reason: "the command is somebody else's", tell: "Only <@" + asker + ">, who asked for this, and the admins of this bot can cancel it."})
 	case !ran:
 		return b.refuse(ctx, by, &refusal{reason: "the command does not run", tell: "There is nothing to cancel any more: this command is over."})
+	}
+	return nil
+}
+
+// codeCancelPressed ends a sign-in for the one who was sent its code. Admins
+// cannot do so: nobody but them has the message.
+func (b *Bot) codeCancelPressed(ctx context.Context, by *task, id string) error {
+	n := b.codes.byID(id)
+	if n != nil && n.User != by.User {
+		return b.refuse(ctx, by, &refusal{reason: "the code is somebody else's", tell: "Only whoever was sent a code can cancel it."})
+	}
+	ended := false
+	if n != nil {
+		var err error
+		if ended, err = b.cancelCode(ctx, n); err != nil {
+			return err
+		}
+	}
+	if !ended {
+		return b.refuse(ctx, by, &refusal{reason: "the sign-in is over", tell: "There is nothing to cancel any more: this sign-in is over."})
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ type Message struct {
 	// command line that the button stands for.
 	Clicked string `json:"clicked,omitempty"`
 
-	// Cancels is the id of the command whose Cancel button was pressed.
+	// Cancels is the id of the command whose Cancel button was pressed, or, after
+	// codeCancel, that of the code.
 	Cancels string `json:"cancels,omitempty"`
 }
 

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slack-go/slack"
 	"golang.org/x/sync/singleflight"
 
 	"auditbot/auditlog"
@@ -41,16 +40,24 @@ type code struct {
 	ID       string    `json:"id"` // our own
 	User     string    `json:"user"`
 	Instance string    `json:"instance"`
-	DM       string    `json:"dm"`           // where the code was sent
-	TS       string    `json:"ts,omitempty"` // "" while that is not known
+	Asked    string    `json:"asked,omitempty"` // what the code was sent for, by [Bot.naming]
+	DM       string    `json:"dm"`              // where the code was sent
+	TS       string    `json:"ts,omitempty"`    // "" while that is not known
 	Sent     time.Time `json:"sent"`
 	Sealed   []byte    `json:"code"` // by [signin.Code.Seal]
+
+	// Cancelled tells that whoever was sent the code wants no sign-in.
+	Cancelled bool `json:"cancelled,omitempty"`
 
 	device   *signin.Code
 	instance commands.Instance
 	resumed  bool          // after a restart
+	stop     func()        // ends the polling; may be called again
 	over     chan struct{} // closed when it is settled
 	result   string        // what came of it, once it is
+
+	mu     sync.Mutex // held, from the first poll on, while TS, Cancelled and closed are read or changed
+	closed bool       // it is too late to cancel
 }
 
 func (c *code) key() string { return c.Instance + "/" + c.User }
@@ -65,23 +72,37 @@ func (b *Bot) signIn(ctx context.Context, m Message, instance commands.Instance)
 	if instance.Account.Password != "" {
 		return "This instance signs in with a password that its operator has set: there is nothing for you to do.", nil
 	}
-	said, err, _ := b.codes.starting.Do(instance.Name+"/"+m.User, func() (any, error) {
+	open, err, _ := b.codes.starting.Do(instance.Name+"/"+m.User, func() (any, error) {
 		if open := b.codes.find(instance.Name + "/" + m.User); open != nil {
-			return fmt.Sprintf("The code that I sent you in a direct message at %s UTC is still valid, until %s UTC.",
-				open.Sent.Format("15:04"), open.device.Expires.UTC().Format("15:04")), nil
+			return open, nil
 		}
-		if err := b.sendCode(ctx, m, instance); err != nil {
-			return "", err
-		}
-		return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
+		return (*code)(nil), b.sendCode(ctx, m, instance)
 	})
-	return said.(string), err
+	if err != nil {
+		return "", err
+	}
+	if open := open.(*code); open != nil {
+		return b.pointTo(ctx, m, open), nil
+	}
+	return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
 }
 
 func (c *codes) find(key string) *code {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open[key]
+}
+
+// byID is the open code with this id, or nil.
+func (c *codes) byID(id string) *code {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.open {
+		if n.ID == id {
+			return n
+		}
+	}
+	return nil
 }
 
 // sendCode asks for a code, sends it to the person, and begins to poll. The
@@ -93,13 +114,14 @@ func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instanc
 		return err
 	}
 	n := &code{ID: rand.Text(), User: m.User, Instance: instance.Name, Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance}
+	n.Asked = b.naming(ctx, m)
 	if n.DM, err = b.openDM(ctx, m.User); err != nil {
 		return notSent(err)
 	}
 	if err := b.keepCode(ctx, n); err != nil {
 		return err
 	}
-	err = b.deliver(ctx, m, n)
+	err = b.deliver(ctx, n)
 	if err != nil && !passing(err) {
 		return errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
 	}
@@ -132,80 +154,96 @@ func notSent(err error) error {
 	}
 }
 
-// codeEvent marks the direct messages with a code.
-const codeEvent = "auditbot_code"
-
-// deliver sends the direct message, and does so again if it may not have
-// arrived.
-func (b *Bot) deliver(ctx context.Context, m Message, n *code) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	mark := slack.SlackMetadata{EventType: codeEvent, EventPayload: map[string]any{"id": n.ID}}
-	tried := false
-	return insist(ctx, func() (err error) {
-		if tried && b.findPrompt(ctx, n) {
-			return nil
-		}
-		tried = true
-		n.TS, err = b.say(ctx, n.DM, "", b.prompt(m, n), mark)
-		return err
-	})
-}
-
-// findPrompt looks for the direct message with the code where it is not known
-// whether there is one.
-func (b *Bot) findPrompt(ctx context.Context, n *code) bool {
-	history, err := b.Slack.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-		ChannelID: n.DM, Limit: 100, IncludeAllMetadata: true,
-	})
-	if err != nil {
-		b.Log.Warn("looking for a code's message", "err", err)
-		return false
-	}
-	for _, m := range history.Messages {
-		if m.Metadata.EventType == codeEvent && m.Metadata.EventPayload["id"] == n.ID {
-			n.TS = m.Timestamp
-			return true
-		}
-	}
-	return false
-}
-
-// prompt is the direct message with the code.
-func (b *Bot) prompt(m Message, n *code) form {
-	where := "here"
-	if !m.Direct() {
-		where = "in <#" + m.Channel + ">"
-	}
-	page := mrkdwn(n.device.URL)
-	return section(fmt.Sprintf("🔑 *Sign in to %s*, as you asked %s at %s UTC.\n\n"+
-		"1. Open <%s|%s>\n2. Enter the code `%s`\n\nThe code is valid until %s UTC.\n\n"+
-		"_I send a code only to somebody who has just asked me for one. If that was not you, do not enter it, and tell your security team: "+
-		"whoever enters it lets this bot search the audit log in their name._",
-		mrkdwn(n.instance.Tenant), where, m.Sent().Format("15:04"), page, page, mrkdwn(string(n.device.UserCode)), n.device.Expires.UTC().Format("15:04")))
-}
-
-// poll waits in the background until the person has signed in.
+// poll waits in the background until the person has signed in, or wants no
+// sign-in any more.
 func (b *Bot) poll(n *code) {
-	n.over = make(chan struct{})
+	ctx, stop := context.WithCancel(b.codes.life)
+	n.over, n.stop = make(chan struct{}), stop
 	b.codes.mu.Lock()
 	b.codes.open[n.key()] = n
 	b.codes.mu.Unlock()
 	b.codes.polling.Go(func() {
-		upn, err := n.instance.Account.Wait(b.codes.life, n.device)
+		defer stop()
+		upn, err := b.awaitSignIn(ctx, n)
 		if b.codes.life.Err() != nil {
 			return // the next start goes on with it
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.codes.life), time.Minute)
 		defer cancel()
-		if err != nil && n.resumed {
-			// The token may have been stored, and the code used up, right before the restart.
-			if as, at, ok, lookErr := n.instance.Account.SignedIn(ctx); ok && lookErr == nil && at.After(n.Sent) {
-				upn, err = as, nil
-			}
-		}
+		upn, err = b.whatCameOf(ctx, n, upn, err)
 		b.settleSignIn(ctx, n, upn, err)
 	})
+}
+
+// awaitSignIn polls while the message with the code counts down. No edit of it
+// is under way any more when it returns.
+func (b *Bot) awaitSignIn(ctx context.Context, n *code) (upn string, err error) {
+	if n.isCancelled() {
+		return "", errSignInCancelled
+	}
+	over := make(chan struct{})
+	var counting sync.WaitGroup
+	counting.Go(func() { b.countDown(context.WithoutCancel(ctx), n, over) })
+	defer counting.Wait()
+	defer close(over)
+	return n.instance.Account.Wait(ctx, n.device)
+}
+
+// errSignInCancelled is what comes of a sign-in whose Cancel button was
+// pressed.
+var errSignInCancelled = errors.New("the sign-in was cancelled")
+
+func (n *code) isCancelled() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.Cancelled
+}
+
+// close ends the time in which the code can be cancelled, and tells whether it
+// was.
+func (n *code) close() (cancelled bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	return n.Cancelled
+}
+
+// whatCameOf is what the polling ended with, corrected by what it cannot know.
+// A sign-in that was cancelled while it succeeded is forgotten again.
+func (b *Bot) whatCameOf(ctx context.Context, n *code, upn string, err error) (string, error) {
+	as, at, ok, lookErr := n.instance.Account.SignedIn(ctx)
+	byThis := ok && lookErr == nil && at.After(n.Sent)
+	if n.close() {
+		if byThis || lookErr != nil {
+			if err := n.instance.Account.Reset(ctx); err != nil {
+				b.Log.Error("forgetting a sign-in that was cancelled", "instance", n.Instance, "user", n.User, "err", err)
+			}
+		}
+		return "", errSignInCancelled
+	}
+	if err != nil && n.resumed && byThis { // the token may have been stored, and the code used up, right before the restart
+		return as, nil
+	}
+	return upn, err
+}
+
+// cancelCode ends a sign-in, which outlasts a restart, and tells whether that
+// was still possible.
+func (b *Bot) cancelCode(ctx context.Context, n *code) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false, nil
+	}
+	if !n.Cancelled {
+		n.Cancelled = true
+		if err := b.keepCode(ctx, n); err != nil {
+			n.Cancelled = false
+			return false, err
+		}
+	}
+	n.stop()
+	return true, nil
 }
 
 // settleSignIn takes the code out of its message, and runs what waited for it
@@ -217,32 +255,23 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 	defer close(n.over)
 	log := b.Log.With("instance", n.Instance, "user", n.User)
 	waiting := b.waiting(ctx, n.key())
-	text := ""
-	if err == nil {
+	var came outcome
+	switch {
+	case err == nil:
 		log.Info("signed in")
-		n.result = "Signed in to " + n.instance.Tenant + " as " + upn + "."
-		text = "✅ " + mrkdwn(n.result)
-		if len(waiting) > 0 {
-			text += " What waited for this runs now."
-		}
-	} else {
+		came = n.succeeded(upn, len(waiting) > 0)
+	case errors.Is(err, errSignInCancelled):
+		log.Info("sign-in cancelled")
+		came = n.wasCancelled()
+	default:
 		id := rand.Text()[:8]
 		log.Warn("sign-in failed", "id", id, "err", err)
-		problem, advice := "the log has the reason under "+id, ""
-		if refusal, ok := errors.AsType[*auditlog.Refusal](err); ok {
-			problem, advice = refusal.Problem, refusal.Advice
-		}
-		n.result = "Not signed in to " + n.instance.Tenant + ": " + problem + "."
-		text = "❌ " + mrkdwn(n.result) + "\n" + mrkdwn(commands.Sentence(advice))
+		came = n.failed(err, id)
 	}
-	told := section(text + "\n_" + time.Now().UTC().Format("15:04") + " UTC_")
+	n.result = came.result
+	told := section(came.text + "\n_" + time.Now().UTC().Format("15:04") + " UTC_")
 	tellErr := b.replacePrompt(ctx, n, told)
-	var settled bool
-	if err == nil {
-		settled = b.release(ctx, n.key(), waiting, "")
-	} else {
-		settled = b.release(ctx, n.key(), waiting, "❌ "+n.result)
-	}
+	settled := b.release(ctx, n.key(), waiting, came.givenUp)
 	if passing(tellErr) {
 		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
 	}
@@ -255,16 +284,6 @@ func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) 
 	if err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()); err != nil {
 		log.Error("forgetting a sign-in that is over", "err", err)
 	}
-}
-
-// replacePrompt takes the code out of its message, and says instead what came
-// of it.
-func (b *Bot) replacePrompt(ctx context.Context, n *code, f form) error {
-	if n.TS == "" && !b.findPrompt(ctx, n) {
-		_, err := b.say(ctx, n.DM, "", f, slack.SlackMetadata{})
-		return err
-	}
-	return b.update(ctx, n.DM, n.TS, f)
 }
 
 // resumeSignIns goes on with the sign-ins that a restart interrupted.
@@ -338,10 +357,15 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	if t.isCancelled() {
 		return commands.Reply{}, errCancelled
 	}
+	why := reasonOf(need.Err)
 	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })
 	if i < 0 || t.inCircles() {
+		problem := "the sign-in did not last"
+		if why.problem != "" {
+			problem += ": " + why.problem
+		}
 		return b.giveUp(ctx, t, b.explain(t, &auditlog.Refusal{
-			Problem: "the sign-in did not last",
+			Problem: problem,
 			Advice:  "type the command again to sign in again",
 			Err:     need,
 		}))
@@ -376,10 +400,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 		return b.giveUp(ctx, t, b.explain(t, err))
 	}
-	return commands.Reply{
-		Title: "🔑 Sign in to " + instance.Tenant + " first",
-		Text:  said + " This command runs by itself as soon as you have signed in.",
-	}, nil
+	return signInFirst(instance, why, said), nil
 }
 
 // giveUp answers a command that does not get the sign-in that it needs: with

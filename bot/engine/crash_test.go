@@ -26,6 +26,7 @@ var roles = map[string]func(ctx context.Context, e *Engine) error{
 	"searcher": searchForever,
 	"client":   fileAsClient,
 	"full":     fileOnAFullDisk,
+	"rekeyer":  sayOpened,
 }
 
 func TestMain(m *testing.M) {
@@ -35,7 +36,12 @@ func TestMain(m *testing.M) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // should the parent be gone
 	defer cancel()
-	e, err := Open(ctx, Config{Dir: os.Getenv("ENGINE_DIR"), Key: testKey, AckWait: crashAckWait, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	c := Config{Dir: os.Getenv("ENGINE_DIR"), Key: testKey, AckWait: crashAckWait, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if place := os.Getenv("ENGINE_DIES"); place != "" {
+		c.Key, c.OldKey = otherKey, testKey
+		dieAt(place)
+	}
+	e, err := Open(ctx, c)
 	if err == nil {
 		err = role(ctx, e)
 	}
@@ -61,11 +67,12 @@ type child struct {
 	err   bytes.Buffer
 }
 
-func start(t *testing.T, role, dir string) *child {
+func start(t *testing.T, role, dir string, env ...string) *child {
 	t.Helper()
 	c := &child{t: t, cmd: exec.Command(os.Args[0])}
 	c.cmd.Env = append(os.Environ(), "ENGINE_ROLE="+role, "ENGINE_DIR="+dir,
 		"GORACE=atexit_sleep_ms=0") // else -race keeps a child that is done for a second
+	c.cmd.Env = append(c.cmd.Env, env...)
 	c.cmd.Stderr = &c.err
 	out, err := c.cmd.StdoutPipe()
 	if err == nil {

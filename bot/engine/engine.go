@@ -26,7 +26,7 @@
 //
 //	engine.lock   locked by the owner
 //	engine.sock   where other processes of this machine connect
-//	key.check     opens under the key that the folder was made with, and no other
+//	key.check     opens under the key of the folder, and no other; holds the keys before it
 //	ready         the streams that were created in the folder, a line each
 //	jetstream/    JetStream's files, which it encrypts too
 //
@@ -45,6 +45,19 @@
 // bound to the stream and subject it is stored under: one that was moved
 // elsewhere does not open. Ids and keys are readable to whoever can read
 // JetStream, so they must not be secrets.
+//
+// # Changing the key
+//
+// [Open] with Config.OldKey, as the owner, replaces the key of a folder. That
+// is one rename of key.check, which then holds the keys before, sealed under
+// the new one: at every moment one of the two keys opens the whole folder.
+// Then the values of the buckets are sealed anew, which goes on at the next
+// start if it is cut off. Items, evidence and journals stay as they are until
+// they are deleted, and JetStream's own files stay under the first key, which
+// has nothing in it by then but ids and what is sealed. So whoever has an old
+// key and the folder of today reads what was stored before the change, but for
+// the buckets, and of those what was overwritten until JetStream has tidied its
+// files.
 package engine
 
 import (
@@ -79,8 +92,14 @@ const KeySize = 32
 
 // Config says where the data is and how it is opened.
 type Config struct {
-	Dir string       // the data folder; created with mode 0700 if it is not there
-	Key []byte       // KeySize bytes (AUDITBOT_KEY)
+	Dir string // the data folder; created with mode 0700 if it is not there
+	Key []byte // KeySize bytes (AUDITBOT_KEY)
+
+	// OldKey is the key that the folder opened with before, if Key is to
+	// replace it (AUDITBOT_KEY_OLD): KeySize bytes, or nil. It is not looked at
+	// where Key opens the folder, or the folder is new.
+	OldKey []byte
+
 	Log *slog.Logger // nil means no log
 
 	// AckWait is how long after a worker's process has died its item is
@@ -139,6 +158,9 @@ func open(ctx context.Context, c Config) (*Engine, error) {
 	if len(c.Key) != KeySize {
 		return nil, fmt.Errorf("%w: it has %d bytes and must have %d", ErrWrongKey, len(c.Key), KeySize)
 	}
+	if c.OldKey != nil && len(c.OldKey) != KeySize {
+		return nil, fmt.Errorf("%w: the old one has %d bytes and must have %d", ErrWrongKey, len(c.OldKey), KeySize)
+	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
 		return nil, err
@@ -146,7 +168,7 @@ func open(ctx context.Context, c Config) (*Engine, error) {
 	c.Dir = dir
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	c.AckWait = cmp.Or(c.AckWait, defaultAckWait)
-	if _, err := checkKey(c); err != nil {
+	if _, err := readRing(c); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -199,10 +221,16 @@ func join(ctx context.Context, c Config) (*Engine, error) {
 	if err := door.try(); err != nil {
 		return nil, err
 	}
-	if isNew, err := checkKey(c); err != nil || isNew {
-		return nil, cmp.Or(err, ErrWrongKey)
+	r, err := readRing(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.isNew:
+		return nil, ErrWrongKey
+	case r.byOld:
+		return nil, fmt.Errorf("%w, but the old one is: stop the auditbot that runs on it, and start it once with both keys", ErrWrongKey)
 	}
-	e, err := connect(c, door)
+	e, err := connect(c, r, door)
 	if err != nil {
 		return nil, err
 	}
@@ -213,12 +241,12 @@ func join(ctx context.Context, c Config) (*Engine, error) {
 }
 
 // connect makes an Engine of a connection to a server, without its streams.
-func connect(c Config, server nats.InProcessConnProvider) (*Engine, error) {
-	e := &Engine{dir: c.Dir, log: c.Log, seal: newSealer(c.Key, "values"), gone: make(chan struct{})}
+func connect(c Config, r ring, server nats.InProcessConnProvider) (*Engine, error) {
+	e := &Engine{dir: c.Dir, log: c.Log, seal: r.sealer(), gone: make(chan struct{})}
 	var err error
 	e.nc, err = nats.Connect("", nats.InProcessServer(server),
 		nats.Name("auditbot"),
-		nats.Token(socketToken(c.Key)),
+		nats.Token(socketToken(r.newest())),
 		nats.Timeout(requestTimeout),
 		nats.DrainTimeout(requestTimeout),
 		nats.MaxReconnects(-1),

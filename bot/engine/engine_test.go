@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -412,6 +414,13 @@ func TestNothingIsWrittenInPlainText(t *testing.T) {
 			}
 		}
 	}
+	check()
+	shut(t, e)
+	check()
+	for _, key := range [][]byte{testKey, otherKey} {
+		secrets = append(secrets, string(key), serverKey(key), socketToken(key), base64.StdEncoding.EncodeToString(key), hex.EncodeToString(key))
+	}
+	e = openConfig(t, Config{Dir: dir, Key: otherKey, OldKey: testKey})
 	check()
 	shut(t, e)
 	check()

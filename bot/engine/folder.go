@@ -20,37 +20,6 @@ const (
 	dataDir   = "jetstream" // named by the server
 )
 
-// checked is the text in key.check, sealed.
-const checked = "This folder opens with this key."
-
-// checkKey reads key.check and changes nothing. A folder without data and
-// without key.check is new.
-func checkKey(c Config) (isNew bool, err error) {
-	// Data is looked for first: key.check is written before there is any, so
-	// a folder that another process is making just now does not look broken.
-	hasData := exists(c.Dir, dataDir) || exists(c.Dir, readyFile)
-	sealed, err := os.ReadFile(filepath.Join(c.Dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		if hasData {
-			return false, fmt.Errorf("%w, as far as can be told: there is data but no %s; restore that file from a backup", ErrWrongKey, keyFile)
-		}
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("checking the key: %w", err)
-	}
-	text, err := newSealer(c.Key, keyFile).open(keyFile, keyFile, sealed)
-	if err != nil || string(text) != checked {
-		return false, fmt.Errorf("%w; nothing was changed", ErrWrongKey)
-	}
-	return false, nil
-}
-
-func writeKeyCheck(c Config) error {
-	sealed := newSealer(c.Key, keyFile).seal(keyFile, keyFile, []byte(checked))
-	return writeDurably(filepath.Join(c.Dir, keyFile), sealed)
-}
-
 // readReady lists the parts that were created in the folder. A folder whose
 // first start did not come to its end has none: it holds nothing yet.
 func readReady(dir string) ([]string, error) {
@@ -104,9 +73,11 @@ func writeDurably(path string, data []byte) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
+	testOnlyPassing("before renaming " + filepath.Base(path))
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	testOnlyPassing("after renaming " + filepath.Base(path))
 	return syncDir(filepath.Dir(path))
 }
 
@@ -122,6 +93,9 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+// testOnlyPassing is called where a kill would hurt most.
+var testOnlyPassing = func(place string) {}
 
 func exists(dir, name string) bool {
 	_, err := os.Lstat(filepath.Join(dir, name))

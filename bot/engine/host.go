@@ -37,23 +37,25 @@ func lock(c Config) (*host, error) {
 
 // open starts the server, sees to its streams, and lets others in.
 func (h *host) open(ctx context.Context, c Config) (*Engine, error) {
-	isNew, err := checkKey(c) // again: another process may have made the folder meanwhile
+	r, err := readRing(c) // again: another process may have made the folder meanwhile
 	if err != nil {
 		return nil, err
 	}
-	if isNew {
-		if err := writeKeyCheck(c); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", keyFile, err)
-		}
+	if r, err = r.settle(c); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", keyFile, err)
 	}
-	if err := h.start(c); err != nil {
+	if err := h.start(c, r); err != nil {
 		return nil, err
 	}
-	e, err := connect(c, h.server)
+	e, err := connect(c, r, h.server)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(e.prepare(ctx, c), ctx.Err()); err != nil {
+	err = e.prepare(ctx, c)
+	if err == nil && r.resealing {
+		err = e.reseal(ctx, c, r)
+	}
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.host = h
@@ -65,9 +67,9 @@ func (h *host) open(ctx context.Context, c Config) (*Engine, error) {
 }
 
 // start runs a JetStream server in this process.
-func (h *host) start(c Config) error {
+func (h *host) start(c Config, r ring) error {
 	log := &serverLog{log: c.Log}
-	s, err := server.NewServer(serverOptions(c))
+	s, err := server.NewServer(serverOptions(c, r))
 	if err != nil {
 		return fmt.Errorf("configuring JetStream: %w", err)
 	}
@@ -80,12 +82,12 @@ func (h *host) start(c Config) error {
 	return nil
 }
 
-func serverOptions(c Config) *server.Options {
+func serverOptions(c Config, r ring) *server.Options {
 	return &server.Options{
 		ServerName:    "auditbot",
 		DontListen:    true,
 		NoSigs:        true,
-		Authorization: socketToken(c.Key),
+		Authorization: socketToken(r.newest()),
 		AuthTimeout:   requestTimeout.Seconds(),
 		MaxPayload:    maxPayload,
 
@@ -93,7 +95,7 @@ func serverOptions(c Config) *server.Options {
 		DisableJetStreamBanner: true,
 		StoreDir:               c.Dir,
 		SyncAlways:             true,
-		JetStreamKey:           serverKey(c.Key),
+		JetStreamKey:           serverKey(r.oldest()),
 		JetStreamCipher:        server.AES,
 		JetStreamMaxMemory:     64 << 20, // nothing of ours is stored in memory
 		// JetStreamMaxStore is left to the server: what it has and three

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -27,10 +28,22 @@ func serverKey(key []byte) string { return hex.EncodeToString(derive(key, "serve
 // enough to read what the owner has.
 func socketToken(key []byte) string { return hex.EncodeToString(derive(key, "socket")) }
 
-// A sealer seals values for the place that they are stored in.
-type sealer struct{ cipher.AEAD }
+// errSealed means that no key opens it there.
+var errSealed = errors.New("opening what is sealed")
 
-func newSealer(key []byte, purpose string) sealer {
+// A sealer seals values for the place that they are stored in, under the newest
+// key, and opens what was sealed under any of them.
+type sealer struct{ keys []cipher.AEAD } // newest first
+
+func newSealer(key []byte, purpose string, older ...[]byte) sealer {
+	s := sealer{[]cipher.AEAD{newAEAD(key, purpose)}}
+	for _, key := range older {
+		s.keys = append(s.keys, newAEAD(key, purpose))
+	}
+	return s
+}
+
+func newAEAD(key []byte, purpose string) cipher.AEAD {
 	block, err := aes.NewCipher(derive(key, purpose))
 	if err != nil {
 		panic(err) // only for another length
@@ -39,7 +52,7 @@ func newSealer(key []byte, purpose string) sealer {
 	if err != nil {
 		panic(err) // only for another block size
 	}
-	return sealer{gcm}
+	return gcm
 }
 
 func (s sealer) seal(stream, subject string, value []byte) []byte {
@@ -48,16 +61,21 @@ func (s sealer) seal(stream, subject string, value []byte) []byte {
 
 // sealInto writes over buf, if what is sealed fits there.
 func (s sealer) sealInto(buf []byte, stream, subject string, value []byte) []byte {
-	return s.Seal(buf[:0], nil, value, place(stream, subject))
+	return s.keys[0].Seal(buf[:0], nil, value, place(stream, subject))
 }
 
-// open overwrites sealed with what it returns.
-func (s sealer) open(stream, subject string, sealed []byte) ([]byte, error) {
-	value, err := s.Open(sealed[:0], nil, sealed, place(stream, subject))
-	if err != nil {
-		return nil, fmt.Errorf("opening what is sealed as %s in stream %s: %w", subject, stream, err)
+// open overwrites sealed, if the oldest key is asked, with what it returns.
+func (s sealer) open(stream, subject string, sealed []byte) (value []byte, err error) {
+	for i, key := range s.keys {
+		var into []byte // a key that does not fit would wipe what the next one needs
+		if i == len(s.keys)-1 {
+			into = sealed[:0]
+		}
+		if value, err = key.Open(into, nil, sealed, place(stream, subject)); err == nil {
+			return value, nil
+		}
 	}
-	return value, nil
+	return nil, fmt.Errorf("%w as %s in stream %s: %w", errSealed, subject, stream, err)
 }
 
 // place is unambiguous because neither name can hold a NUL.

@@ -127,7 +127,7 @@ func (c execCommand) openDemo(t *terminal) error {
 }
 
 func (t *terminal) connect(s settings, key []byte) error {
-	e, err := engine.Open(t.ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, Log: t.log})
+	e, err := openEngine(t.ctx, s, t.getenv, key, t.log)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,7 @@ func TestScripts(t *testing.T) {
 			"say":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).say(ts, neg, args) },
 			"await":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).await(ts, args) },
 			"file":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).file(ts) },
+			"press":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).press(ts, args) },
 			"code":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).code(ts, args) },
 			"slack":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).slackFault(ts, args) },
 		},
@@ -96,10 +98,26 @@ func (l *lockedBuffer) String() string {
 }
 
 // startTenant is "tenant [FILE...]": a simulated tenant with the records in
-// the files, or contoso's; "tenant down" ends it.
+// the files, or contoso's; "tenant down" ends it. "tenant revoke UPN" and
+// "tenant block UPN AADSTS" end somebody's sign-in, which shows at their next
+// search; "tenant allow UPN" ends the block.
 func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
-	if slices.Equal(args, []string{"down"}) {
+	switch {
+	case slices.Equal(args, []string{"down"}):
 		s.tenant.Close()
+		return
+	case len(args) == 2 && args[0] == "revoke":
+		s.tenant.Revoke(args[1])
+		s.tenant.Fail(tenantsim.Unauthorized)
+		return
+	case len(args) == 2 && args[0] == "allow":
+		s.tenant.Change(args[1], func(a *tenantsim.Account) { a.Blocked = 0 })
+		return
+	case len(args) == 3 && args[0] == "block":
+		number, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		s.tenant.Change(args[1], func(a *tenantsim.Account) { a.Blocked = number })
+		s.tenant.Fail(tenantsim.Unauthorized)
 		return
 	}
 	s.tenant = &tenantsim.Server{Interval: time.Second}
@@ -222,6 +240,19 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 	s.show(ts, func() func(slacksim.Message) bool { return answers })
 }
 
+// press is "press USER BUTTON": somebody presses a button in their direct
+// messages with the bot, the newest that is called so.
+func (s *stage) press(ts *testscript.TestScript, args []string) {
+	channel := s.slack.OpenDM(people[args[0]])
+	for _, m := range slices.Backward(s.slack.History(channel)) {
+		if strings.Contains(string(m.Blocks), `"`+args[1]+`"`) {
+			ts.Check(s.slack.Press(people[args[0]], channel, m.TS, args[1]))
+			return
+		}
+	}
+	ts.Fatalf("there is no button %q", args[1])
+}
+
 // await is "await TEXT...": the bot says all of this, in any order. Standard
 // output is what it said up to the last.
 func (s *stage) await(ts *testscript.TestScript, args []string) {
@@ -290,6 +321,7 @@ var (
 	kept    = regexp.MustCompile(`before \d{4}-\d\d-\d\d may`) // 180 days ago
 	codeRun = regexp.MustCompile("code `([A-Z0-9]+)`")
 	logID   = regexp.MustCompile(`under [A-Z2-7]{8}\b`)
+	link    = regexp.MustCompile(`http(:|&#58;)//127\.0\.0\.1(:|&#58;)\d+/archives/(\w)\w*/p\d+(\?[^|\s)]*)?`)
 	local   = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 )
 
@@ -304,6 +336,7 @@ func (s *stage) drawn(m slacksim.Message) string {
 	text = kept.ReplaceAllString(text, "before DATE may")
 	text = codeRun.ReplaceAllString(text, "code `CODE`")
 	text = logID.ReplaceAllString(text, "under LOGID")
+	text = link.ReplaceAllString(text, "LINK-TO-A-MESSAGE-IN-$3")
 	text = local.ReplaceAllString(text, "127.0.0.1:PORT")
 	where := m.Channel
 	for _, c := range s.slack.Channels() {

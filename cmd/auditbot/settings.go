@@ -331,9 +331,23 @@ func engineKey(getenv func(string) string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decodeKey("AUDITBOT_KEY", text)
+}
+
+// oldKey reads AUDITBOT_KEY_OLD, which is nil but for the start that changes
+// the key.
+func oldKey(getenv func(string) string) ([]byte, error) {
+	text, err := secret(getenv, "AUDITBOT_KEY_OLD")
+	if err != nil || text == "" {
+		return nil, err
+	}
+	return decodeKey("AUDITBOT_KEY_OLD", text)
+}
+
+func decodeKey(name string, text auditlog.Secret) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(string(text))
 	if err != nil || len(key) != engine.KeySize {
-		return nil, &commands.Mistake{Problem: fmt.Sprintf("AUDITBOT_KEY is not %d bytes in base64; make one with: openssl rand -base64 32", engine.KeySize)}
+		return nil, &commands.Mistake{Problem: fmt.Sprintf("%s is not %d bytes in base64; make one with: openssl rand -base64 32", name, engine.KeySize)}
 	}
 	return key, nil
 }

@@ -294,13 +294,23 @@ func tokenStore(b *engine.Bucket) signin.Store {
 	}
 }
 
+// openEngine opens the data folder, and changes its key if it still has the old
+// one.
+func openEngine(ctx context.Context, s settings, getenv func(string) string, key []byte, log *slog.Logger) (*engine.Engine, error) {
+	old, err := oldKey(getenv)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, OldKey: old, Log: log})
+}
+
 // slackSecrets are what Slack knows the bot by.
 type slackSecrets struct{ Bot, App auditlog.Secret }
 
 // serve runs the bot until ctx is done. Only the data folder's owner may: a
 // second bot on it would answer half of the messages.
 func serve(ctx context.Context, s settings, getenv func(string) string, tokens slackSecrets, key []byte, log *slog.Logger) (err error) {
-	e, err := engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, Log: log})
+	e, err := openEngine(ctx, s, getenv, key, log)
 	if err != nil {
 		return err
 	}
