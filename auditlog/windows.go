@@ -329,6 +329,9 @@ func (w *windows) release(j *job, v *Verdict, yield func(Record) bool) (more boo
 // what the record says.
 func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
 	if len(w.strays) > 0 && w.strays[r.Sum()] {
+		if own.holds(r.Time) { // no older window will bring it again
+			delete(w.strays, r.Sum())
+		}
 		return true
 	}
 	whole := window{w.query.Start, w.query.End}
@@ -341,7 +344,10 @@ func (w *windows) elsewhere(r Record, own window, v *Verdict) bool {
 	}
 	if r.Time.Before(own.Start) {
 		v.Strays++
-		w.strays[r.Sum()] = true // its own window is still to come, and will bring it again
+		w.strays[r.Sum()] = true     // its own window is still to come, and will bring it again
+		if len(w.strays) > maxSums { // a checkpoint would forget them
+			v.Doubt("thousands of records came with another part of the range than their own")
+		}
 		return false
 	}
 	if w.edge[r.Sum()] {

@@ -250,7 +250,9 @@ func (b *Bot) cancelCode(ctx context.Context, n *code) (bool, error) {
 // or says why it will not run.
 func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) {
 	b.codes.mu.Lock()
-	delete(b.codes.open, n.key()) // first: whoever is told that it is over may begin anew
+	if b.codes.open[n.key()] == n { // first: whoever is told that it is over may begin anew
+		delete(b.codes.open, n.key())
+	}
 	b.codes.mu.Unlock()
 	defer close(n.over)
 	log := b.Log.With("instance", n.Instance, "user", n.User)
@@ -355,7 +357,7 @@ func (t *task) inCircles() bool {
 // as it gets further by that.
 func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
 	if t.isCancelled() {
-		return commands.Reply{}, errCancelled
+		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "The command does not go on."})
 	}
 	why := reasonOf(need.Err)
 	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })

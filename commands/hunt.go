@@ -301,6 +301,11 @@ func (h *hunt) seen() []string {
 // cancellable is ctx that ends when the person who asked wants no more.
 func (e Env) cancellable(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	select {
+	case <-e.Cancelled: // before the search began: then nothing is to be asked at all
+		cancel(auditlog.ErrCancelled)
+	default:
+	}
 	go func() {
 		select {
 		case <-e.Cancelled: // never, if it is nil

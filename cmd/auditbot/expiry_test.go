@@ -90,13 +90,13 @@ func (l *longSearch) signInForAWhile() {
 
 func TestASearchOutlastsAsManySignInsAsItNeeds(t *testing.T) {
 	t.Parallel()
-	l := newLongSearch(t, 70_000)
+	l := newLongSearch(t, 90_000)
 	for range 2 {
 		l.signInForAWhile()
 	}
 	l.signIn()
 	answer := blockText(l.answerWithin(l.asked, "Audit log from", 2*time.Minute).Blocks)
-	if !strings.Contains(answer, "70,000 records") || !strings.Contains(answer, "Complete") || strings.Contains(answer, "⚠️") {
+	if !strings.Contains(answer, "90,000 records") || !strings.Contains(answer, "Complete") || strings.Contains(answer, "⚠️") {
 		t.Errorf("the answer is\n%s", answer)
 	}
 	lines, _ := l.attached(l.asked)
@@ -109,7 +109,7 @@ func TestASearchOutlastsAsManySignInsAsItNeeds(t *testing.T) {
 			t.Fatalf("%s is there %d times", raw, seen[string(raw)])
 		}
 	}
-	if len(seen) != 70_000 {
+	if len(seen) != 90_000 {
 		t.Errorf("%d different lines", len(seen))
 	}
 	t.Logf("%d sign-ins, %d requests", len(l.codes), l.tenant.Asked("Search-UnifiedAuditLog"))
