@@ -60,13 +60,32 @@ var notListed = &refusal{
 	tell:   "You are not on the list of people whom this bot answers. Ask an admin of this bot to add you.",
 }
 
+// A Person is somebody of the workspace who asks.
+type Person struct {
+	ID    string // Slack's user id
+	Email string // in Slack; "" if it does not show one
+	Admin bool   // of this bot
+}
+
+// person is the full member of the workspace with this id.
+func (b *Bot) person(id, email string) Person {
+	return Person{ID: id, Email: email, Admin: slices.Contains(b.Access.Admins, id)}
+}
+
+// A profile is what Slack says about somebody: refused is nil for a full member
+// of the workspace.
+type profile struct {
+	refused *refusal
+	email   string
+}
+
 // kept is for how long what Slack says about people and groups is believed.
 const kept = 5 * time.Minute
 
 // A people is what Slack said about people and groups of late.
 type people struct {
 	mu     sync.Mutex
-	users  map[string]aged[*refusal]
+	users  map[string]aged[profile]
 	groups map[string]aged[[]string]
 	told   map[string]time.Time // when somebody was last told that they are not served
 }
@@ -110,17 +129,23 @@ func look[T any](mu *sync.Mutex, known map[string]aged[T], key string, ask func(
 	return value, nil
 }
 
-// authorise decides whether m is served. With an error, Slack could not be
-// asked, and it is not.
-func (b *Bot) authorise(ctx context.Context, m Message) (*refusal, error) {
+// authorise decides whether m is served, and says who asks. With an error,
+// Slack could not be asked, and it is not.
+func (b *Bot) authorise(ctx context.Context, m Message) (Person, *refusal, error) {
 	if r := b.Access.here(m); r != nil {
-		return r, nil
+		return Person{}, r, nil
 	}
-	r, err := look(&b.people.mu, b.people.users, m.User, func() (*refusal, error) { return b.stranger(ctx, m.User) })
-	if err != nil || r != nil {
-		return r, err
+	who, err := b.profile(ctx, m.User)
+	if err != nil || who.refused != nil {
+		return Person{}, who.refused, err
 	}
-	if b.Access.Everyone || slices.Contains(b.Access.Users, m.User) || slices.Contains(b.Access.Admins, m.User) {
+	r, err := b.unlisted(ctx, m.User)
+	return b.person(m.User, who.email), r, err
+}
+
+// unlisted is nil for somebody on the lists of those who may ask.
+func (b *Bot) unlisted(ctx context.Context, user string) (*refusal, error) {
+	if b.Access.Everyone || slices.Contains(b.Access.Users, user) || slices.Contains(b.Access.Admins, user) {
 		return nil, nil
 	}
 	for _, group := range b.Access.Groups {
@@ -130,23 +155,25 @@ func (b *Bot) authorise(ctx context.Context, m Message) (*refusal, error) {
 		if err != nil {
 			return nil, fmt.Errorf("asking who is in user group %s: %w", group, err)
 		}
-		if slices.Contains(members, m.User) {
+		if slices.Contains(members, user) {
 			return nil, nil
 		}
 	}
 	return notListed, nil
 }
 
-// stranger is nil for a full member of the workspace.
-func (b *Bot) stranger(ctx context.Context, user string) (*refusal, error) {
-	u, err := b.Slack.GetUserInfoContext(ctx, user)
-	if refused(err, "user_not_found", "user_not_visible") {
-		return &refusal{reason: "the person is unknown here"}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("asking who %s is: %w", user, err)
-	}
-	return notAMember(u, b.self.team), nil
+// profile asks who somebody is, unless that is known.
+func (b *Bot) profile(ctx context.Context, user string) (profile, error) {
+	return look(&b.people.mu, b.people.users, user, func() (profile, error) {
+		u, err := b.Slack.GetUserInfoContext(ctx, user)
+		if refused(err, "user_not_found", "user_not_visible") {
+			return profile{refused: &refusal{reason: "the person is unknown here"}}, nil
+		}
+		if err != nil {
+			return profile{}, fmt.Errorf("asking who %s is: %w", user, err)
+		}
+		return profile{notAMember(u, b.self.team), u.Profile.Email}, nil
+	})
 }
 
 func notAMember(u *slack.User, team string) *refusal {

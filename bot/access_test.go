@@ -34,7 +34,7 @@ func member(t *testing.T, a Access) (*Bot, *slacksim.Server) {
 	if err := b.identify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.people = people{users: map[string]aged[*refusal]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
+	b.people = people{users: map[string]aged[profile]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
 	return b, server
 }
 
@@ -74,7 +74,7 @@ func TestWhoIsServedWhere(t *testing.T) {
 		{"with no channels", Access{Users: []string{"U0ADA"}}, Message{User: "U0ADA", Channel: "C0INCIDENTS"}, "in this channel"},
 	} {
 		b, _ := member(t, c.access)
-		r, err := b.authorise(t.Context(), c.m)
+		_, r, err := b.authorise(t.Context(), c.m)
 		switch {
 		case err != nil:
 			t.Errorf("%s: %v", c.name, err)
@@ -93,11 +93,11 @@ func TestInDoubtNobodyIsServed(t *testing.T) {
 	ada := Message{User: "U0ADA", Channel: "C0INCIDENTS"}
 	for _, method := range []string{"users.info", "usergroups.users.list"} {
 		server.Fail(slacksim.APIError(method, "internal_error"))
-		if r, err := b.authorise(t.Context(), ada); err == nil {
+		if _, r, err := b.authorise(t.Context(), ada); err == nil {
 			t.Errorf("with %s out of order: %v, and no error", method, r)
 		}
 	}
-	if r, err := b.authorise(t.Context(), ada); r != nil || err != nil {
+	if _, r, err := b.authorise(t.Context(), ada); r != nil || err != nil {
 		t.Errorf("with all in order: %v, %v", r, err)
 	}
 }
@@ -105,7 +105,7 @@ func TestInDoubtNobodyIsServed(t *testing.T) {
 func TestSlackIsNotAskedForEachCommand(t *testing.T) {
 	b, server := member(t, Access{Channels: []string{"C0INCIDENTS"}, Groups: []string{"S0SOC"}})
 	for range 5 {
-		if r, err := b.authorise(t.Context(), Message{User: "U0ADA", Channel: "C0INCIDENTS"}); r != nil || err != nil {
+		if _, r, err := b.authorise(t.Context(), Message{User: "U0ADA", Channel: "C0INCIDENTS"}); r != nil || err != nil {
 			t.Fatal(r, err)
 		}
 	}

@@ -63,6 +63,7 @@ const (
 type task struct {
 	Message
 	id    string
+	asks  Person // the author of the Message
 	line  string
 	name  string // of the command
 	began time.Time
@@ -121,7 +122,8 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
 	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
 	defer cancel()
-	r, err := b.authorise(ctx, t.Message)
+	asks, r, err := b.authorise(ctx, t.Message)
+	t.asks = asks
 	if passing(err) {
 		return err
 	}
@@ -279,7 +281,8 @@ func (b *Bot) env(t *task) commands.Env {
 	env := commands.Env{
 		Prefix:    b.Prefix,
 		Now:       t.Sent(),
-		Instances: b.Instances(t.User),
+		Instances: b.Instances(t.asks),
+		Admin:     t.asks.Admin,
 		Keep:      b.keep(t.id),
 		Journal:   b.journal(t),
 		Progress:  t.tell,
@@ -288,7 +291,7 @@ func (b *Bot) env(t *task) commands.Env {
 	}
 	for i := range env.Instances {
 		instance := env.Instances[i]
-		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return b.signIn(ctx, t.Message, instance) }
+		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return b.signIn(ctx, t, instance) }
 		env.Instances[i].Check = func(ctx context.Context) (string, error) { return b.checkSignIn(ctx, t.Message, instance) }
 	}
 	return env

@@ -49,9 +49,9 @@ type Bot struct {
 	Prefix string // what commands start with: "!"
 	Access Access
 
-	// Instances are the configured tenants as this person (a Slack user id)
-	// reaches them. SignIn and Check of them are filled in by the bot.
-	Instances func(user string) []commands.Instance
+	// Instances are the configured tenants as this person reaches them. SignIn
+	// and Check of them are filled in by the bot.
+	Instances func(Person) []commands.Instance
 
 	self   struct{ team, user string } // the workspace's id and the bot's own user id
 	people people
@@ -84,7 +84,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b.people = people{users: map[string]aged[*refusal]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
+	b.people = people{users: map[string]aged[profile]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
 	b.codes = codes{life: ctx, open: map[string]*code{}}
 	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}, long: make(chan struct{}, longWorkers)}
 	b.life = ctx

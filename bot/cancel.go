@@ -182,7 +182,7 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 			stopped = append(stopped, t)
 		}
 	}
-	waited := b.endWaiting(ctx, by.User, meant)
+	waited := b.endWaiting(ctx, by.asks, meant)
 	if len(stopped)+waited == 0 && id != "" {
 		return "", &commands.Mistake{Problem: "no command " + id + " is running", Hint: "its id stands in the message that shows how far it is; " + b.Prefix + "cancel alone stops all of yours"}
 	}
@@ -218,9 +218,9 @@ func (b *Bot) whatWasCancelled(stopped []*task, waited int) string {
 
 // endWaiting gives up those of somebody's commands that wait for a sign-in and
 // are meant, and tells how many.
-func (b *Bot) endWaiting(ctx context.Context, user string, meant func(Message) bool) (n int) {
-	for _, instance := range b.Instances(user) {
-		key := instance.Name + "/" + user
+func (b *Bot) endWaiting(ctx context.Context, p Person, meant func(Message) bool) (n int) {
+	for _, instance := range b.Instances(p) {
+		key := instance.Name + "/" + p.ID
 		waiting := slices.DeleteFunc(b.waiting(ctx, key), func(m Message) bool { return !meant(m) })
 		b.release(ctx, key, waiting, "⏹ Cancelled while it waited for a sign-in.")
 		n += len(waiting)

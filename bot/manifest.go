@@ -26,6 +26,7 @@ var grants = []grant{
 	{"files:write", "attach the records as JSON", []string{"files.getUploadURLExternal", "files.completeUploadExternal"}, nil},
 	{"im:write", "send a device code to the person who asked, and to nobody else", []string{"conversations.open"}, nil},
 	{"users:read", "refuse guests, bots and people of other organisations", []string{"users.info"}, nil},
+	{"users:read.email", "let everybody sign in with their own account only", nil, nil},
 	{"usergroups:read", "know who is in the user groups that may ask", []string{"usergroups.users.list"}, nil},
 }
 

@@ -72,7 +72,7 @@ func (s *stage) start() {
 		Log:       slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		Prefix:    "!",
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: []string{"U0LEA"}},
-		Instances: func(string) []commands.Instance { return []commands.Instance{s.instance} },
+		Instances: func(Person) []commands.Instance { return []commands.Instance{s.instance} },
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {

@@ -39,6 +39,7 @@ type codes struct {
 type code struct {
 	ID       string    `json:"id"` // our own
 	User     string    `json:"user"`
+	Email    string    `json:"email,omitempty"` // of the user, in Slack
 	Instance string    `json:"instance"`
 	Asked    string    `json:"asked,omitempty"` // what the code was sent for, by [Bot.naming]
 	DM       string    `json:"dm"`              // where the code was sent
@@ -66,23 +67,23 @@ func (c *code) key() string { return c.Instance + "/" + c.User }
 // another.
 func (c *code) place() string { return c.key() + "/" + c.ID }
 
-// signIn sends m's author a device code for the instance, unless one is on its
+// signIn sends t's author a device code for the instance, unless one is on its
 // way already, and says so in words for the thread, which do not show it.
-func (b *Bot) signIn(ctx context.Context, m Message, instance commands.Instance) (string, error) {
-	if instance.Account.Password != "" {
-		return "This instance signs in with a password that its operator has set: there is nothing for you to do.", nil
+func (b *Bot) signIn(ctx context.Context, t *task, instance commands.Instance) (string, error) {
+	if instance.Account.Unattended() {
+		return "This instance signs in by itself, with what its operator has set: there is nothing for you to do.", nil
 	}
-	open, err, _ := b.codes.starting.Do(instance.Name+"/"+m.User, func() (any, error) {
-		if open := b.codes.find(instance.Name + "/" + m.User); open != nil {
+	open, err, _ := b.codes.starting.Do(instance.Name+"/"+t.User, func() (any, error) {
+		if open := b.codes.find(instance.Name + "/" + t.User); open != nil {
 			return open, nil
 		}
-		return (*code)(nil), b.sendCode(ctx, m, instance)
+		return (*code)(nil), b.sendCode(ctx, t, instance)
 	})
 	if err != nil {
 		return "", err
 	}
 	if open := open.(*code); open != nil {
-		return b.pointTo(ctx, m, open), nil
+		return b.pointTo(ctx, t.Message, open), nil
 	}
 	return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
 }
@@ -108,14 +109,17 @@ func (c *codes) byID(id string) *code {
 // sendCode asks for a code, sends it to the person, and begins to poll. The
 // code is written down before it is sent, and polled even if nobody knows
 // whether it arrived: whoever can type it must not do so in vain.
-func (b *Bot) sendCode(ctx context.Context, m Message, instance commands.Instance) error {
+func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance) error {
 	device, err := instance.Account.Start(ctx)
 	if err != nil {
 		return err
 	}
-	n := &code{ID: rand.Text(), User: m.User, Instance: instance.Name, Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance}
-	n.Asked = b.naming(ctx, m)
-	if n.DM, err = b.openDM(ctx, m.User); err != nil {
+	n := &code{
+		ID: rand.Text(), User: t.User, Email: t.asks.Email, Instance: instance.Name,
+		Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance,
+	}
+	n.Asked = b.naming(ctx, t.Message)
+	if n.DM, err = b.openDM(ctx, t.User); err != nil {
 		return notSent(err)
 	}
 	if err := b.keepCode(ctx, n); err != nil {
@@ -309,7 +313,7 @@ func (b *Bot) resumeSignIns(ctx context.Context) {
 			b.Log.Error("resuming a sign-in", "err", err)
 			continue
 		}
-		for _, instance := range b.Instances(n.User) {
+		for _, instance := range b.Instances(b.person(n.User, n.Email)) {
 			if instance.Name == n.Instance {
 				n.instance, n.resumed = instance, true
 				b.poll(&n)
@@ -360,7 +364,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "The command does not go on."})
 	}
 	why := reasonOf(need.Err)
-	i := slices.IndexFunc(b.Instances(t.User), func(i commands.Instance) bool { return i.Name == need.Instance })
+	i := slices.IndexFunc(b.Instances(t.asks), func(i commands.Instance) bool { return i.Name == need.Instance })
 	if i < 0 || t.inCircles() {
 		problem := "the sign-in did not last"
 		if why.problem != "" {
@@ -372,7 +376,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 			Err:     need,
 		}))
 	}
-	instance := b.Instances(t.User)[i]
+	instance := b.Instances(t.asks)[i]
 	// From here on it is not run as this item any more: a sign-in may release
 	// it at any moment, under an id of its own.
 	if err := b.note(ctx, t, func(s *state) { s.Waits = instance.Name }); err != nil {
@@ -394,7 +398,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
 	}
-	said, err := b.signIn(ctx, t.Message, instance)
+	said, err := b.signIn(ctx, t, instance)
 	if err != nil { // it does not wait after all; what cannot be deleted is gone in a day
 		_ = b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id)
 		if err := b.note(ctx, t, func(s *state) { s.Waits = "" }); err != nil {

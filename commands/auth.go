@@ -41,8 +41,8 @@ func authReset(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	}
 	text := "The sign-in is deleted here. Microsoft keeps the session until it ends: to end it too, choose \"Sign out everywhere\" at " +
 		"https://mysignins.microsoft.com or let an administrator revoke the sessions in Entra."
-	if instance.Account.Password != "" {
-		text += " This instance has a password in its settings: the next command signs in with it again."
+	if instance.Account.Unattended() {
+		text += " This instance signs in by itself: the next command does it again."
 	}
 	return Reply{Title: "Signed out of " + instance.Tenant, Text: text}, nil
 }

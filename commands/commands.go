@@ -71,6 +71,7 @@ type Env struct {
 	Prefix    string    // what commands start with: "!"
 	Now       time.Time // when the line was written; "3 days" counts back from it
 	Instances []Instance
+	Admin     bool // the person is an admin of this bot
 
 	// Keep writes a file to a place where it lasts until it is attached, and
 	// returns it. Name is its base name.
@@ -115,6 +116,7 @@ type Instance struct {
 	Name     string // [a-z0-9_]+
 	Tenant   string // domain or GUID
 	Insecure bool   // certificates of Microsoft's hosts are not checked
+	Shared   bool   // one sign-in for all who ask; only admins begin or end it
 	Log      *auditlog.Log
 	Exchange *exchange.Source
 	Account  *signin.Account

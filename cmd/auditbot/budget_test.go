@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"auditbot/auditlog/tenantsim"
+	"auditbot/bot"
 )
 
 // What was submitted to Graph still counts after a restart, and on a terminal.
@@ -25,12 +26,11 @@ func TestTheBudgetOfGraphOutlastsARestart(t *testing.T) {
 	settings, key := demoInstance(tenant, filepath.Join(t.TempDir(), "data")), madeUpKey()
 	for _, want := range []string{"has created 1 of the about 200", "has created 2 of the about 200"} {
 		p := &program{ctx: t.Context(), getenv: none, stdout: io.Discard, stderr: io.Discard}
-		c := &terminal{program: p, log: slog.New(slog.DiscardHandler), person: "local:ada", scratch: t.TempDir()}
+		c := &terminal{program: p, log: slog.New(slog.DiscardHandler), person: bot.Person{ID: "local:ada", Email: "ada@contoso.com"}, scratch: t.TempDir()}
 		if err := c.connect(settings, key); err != nil {
 			t.Fatal(err)
 		}
 		for _, instance := range instancesAs(c.tenants, c.person) {
-			instance.Account.Expect = "ada@contoso.com"
 			if err := instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
 				t.Fatal(err)
 			}

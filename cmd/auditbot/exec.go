@@ -19,6 +19,7 @@ import (
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/tenantsim"
+	"auditbot/bot"
 	"auditbot/bot/engine"
 	"auditbot/commands"
 )
@@ -58,7 +59,7 @@ type terminal struct {
 	prefix  string
 	engine  *engine.Engine
 	tenants []*tenant
-	person  string // "local:ada"
+	person  bot.Person
 	json    bool
 	lines   bool   // commands come from standard input; with json, each yields one object on a line
 	out     string // "" means that attachments are not kept
@@ -75,7 +76,7 @@ func (t *terminal) close() {
 // open puts together what answers commands: the configured instances, or the
 // simulated tenant with somebody signed in.
 func (c execCommand) open(p *program) (t *terminal, err error) {
-	t = &terminal{program: p, json: c.JSON, out: c.Out, lines: c.Command[0] == "-", person: "local:" + localUser()}
+	t = &terminal{program: p, json: c.JSON, out: c.Out, lines: c.Command[0] == "-", person: bot.Person{ID: "local:" + localUser(), Admin: true}}
 	defer func() {
 		if err != nil {
 			t.close()
@@ -117,8 +118,8 @@ func (c execCommand) openDemo(t *terminal) error {
 	if err := t.connect(demoInstance(sim, filepath.Join(t.scratch, "data")), madeUpKey()); err != nil {
 		return err
 	}
+	t.person.Email = "ada@contoso.com"
 	for _, instance := range instancesAs(t.tenants, t.person) {
-		instance.Account.Expect = "ada@contoso.com"
 		if err := instance.Account.SignIn(t.ctx, tenantsim.ContosoPassword); err != nil {
 			return err
 		}
@@ -285,7 +286,7 @@ func (t *terminal) signIn(ctx context.Context, env commands.Env, name string) er
 
 // env is what a command has to work with here. Its files are noted in o.
 func (t *terminal) env(o *outcome) commands.Env {
-	env := commands.Env{Prefix: t.prefix, Now: time.Now(), Instances: instancesAs(t.tenants, t.person)}
+	env := commands.Env{Prefix: t.prefix, Now: time.Now(), Instances: instancesAs(t.tenants, t.person), Admin: true}
 	for i := range env.Instances {
 		instance := env.Instances[i]
 		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return t.showCode(ctx, instance) }
@@ -300,8 +301,8 @@ func (t *terminal) env(o *outcome) commands.Env {
 
 // showCode shows a device code on standard error and waits for the person.
 func (t *terminal) showCode(ctx context.Context, instance commands.Instance) (string, error) {
-	if instance.Account.Password != "" {
-		return "this instance signs in with a password; there is nothing to do", nil
+	if instance.Account.Unattended() {
+		return "this instance signs in by itself; there is nothing to do", nil
 	}
 	code, err := instance.Account.Start(ctx)
 	if err != nil {

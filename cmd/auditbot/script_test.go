@@ -144,6 +144,7 @@ instances:
     tenant: contoso.onmicrosoft.com
     login_url: %[1]s
     exchange_url: %[1]s
+    accounts: {U0GRACE: mallory@contoso.com}
 `
 
 // bot is "bot start" and "bot stop": auditbot run, on the settings in

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -115,18 +116,25 @@ func microsoft(i instanceSettings, timeout time.Duration) *http.Client {
 	return &http.Client{Transport: transport, Timeout: timeout}
 }
 
-// as is the instance as a person reaches it: a Slack user id, or
-// "local:name". With auth: password, all are the same account.
-func (t *tenant) as(person string) commands.Instance {
-	account := &signin.Account{Entra: t.entra, Store: t.store, Key: t.Name + "/" + person, Expect: t.Accounts[person]}
+// account is the sign-in that a person uses on one side of the tenant.
+func (t *tenant) account(entra *signin.Entra, side string, p bot.Person) *signin.Account {
+	a := &signin.Account{Entra: entra, Store: t.store, Key: side + "/" + p.ID, Expect: cmp.Or(t.Accounts[p.ID], p.Email)}
 	if t.Auth == authPassword {
-		account.Key, account.Expect, account.Password = t.Name, t.UPN, t.Password
+		a.Key, a.Expect, a.Password = side, t.UPN, t.Password
 	}
+	return a
+}
+
+// as is the instance as a person reaches it. Somebody on a terminal has the ID
+// "local:name".
+func (t *tenant) as(p bot.Person) commands.Instance {
+	account := t.account(t.entra, t.Name, p)
 	source := &exchange.Source{Tenant: t.exchange, Token: account.Token}
 	return commands.Instance{
 		Name:     t.Name,
 		Tenant:   t.Tenant,
 		Insecure: t.Insecure,
+		Shared:   t.Auth == authPassword,
 		Log:      t.log(source),
 		Exchange: source,
 		Account:  account,
@@ -143,14 +151,15 @@ func (t *tenant) log(source auditlog.Source) *auditlog.Log {
 }
 
 // graphAs is the tenant's Graph side as a person reaches it.
-func (t *tenant) graphAs(person string) commands.Instance {
-	account := &signin.Account{Entra: t.graph.entra, Store: t.store, Key: t.Name + "-graph/" + person, Expect: t.Accounts[person]}
+func (t *tenant) graphAs(p bot.Person) commands.Instance {
+	account := t.account(t.graph.entra, t.Name+"-graph", p)
 	remote := new(commands.Remote)
 	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember, Waiting: remote.Waiting}
 	return commands.Instance{
 		Name:     t.Name + "-graph", // which no instance can be called
 		Tenant:   t.Tenant + " (Microsoft Graph)",
 		Insecure: t.Insecure,
+		Shared:   t.Auth == authPassword,
 		Log:      t.log(source),
 		Account:  account,
 		GraphOf:  t.Name,
@@ -164,14 +173,14 @@ func (t *tenant) graphAs(person string) commands.Instance {
 
 // instancesAs are the instances as a person reaches them, and behind them their
 // Graph sides.
-func instancesAs(tenants []*tenant, person string) []commands.Instance {
+func instancesAs(tenants []*tenant, p bot.Person) []commands.Instance {
 	var all []commands.Instance
 	for _, t := range tenants {
-		all = append(all, t.as(person))
+		all = append(all, t.as(p))
 	}
 	for _, t := range tenants {
 		if t.graph != nil {
-			all = append(all, t.graphAs(person))
+			all = append(all, t.graphAs(p))
 		}
 	}
 	return all
@@ -343,7 +352,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Log:       log,
 		Prefix:    s.Slack.Prefix,
 		Access:    s.Access.access(),
-		Instances: func(user string) []commands.Instance { return instancesAs(tenants, user) },
+		Instances: func(p bot.Person) []commands.Instance { return instancesAs(tenants, p) },
 	}
 	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
 }
