@@ -110,6 +110,10 @@ type Log struct {
 	Now     func() time.Time // the clock that ages are judged by; nil means [time.Now]
 	Version string           // of this program, for the verdict; may be ""
 
+	// Doubt, if it is not "", is why no search here can be trusted to find
+	// everything; no verdict is Complete then.
+	Doubt string
+
 	// Dir is where records that do not fit into memory wait, packed and
 	// encrypted, to be sorted: up to 0.4 GB for a million. "" means
 	// [os.TempDir].
@@ -125,7 +129,7 @@ func (l *Log) Search(ctx context.Context, q Query) *Results {
 	}
 	q.Start = q.Start.UTC().Truncate(time.Second)
 	q.End = q.End.UTC().Add(time.Second - 1).Truncate(time.Second)
-	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now, dir: l.Dir, at: q.End}
+	r := &Results{ctx: ctx, source: l.Sources[0], query: q, now: now, dir: l.Dir, doubt: l.Doubt, at: q.End}
 	r.verdict = Verdict{Query: q, Backend: r.source.Name(), Version: l.Version}
 	r.verdict.Doubt("the records were not read to the end")
 	return r
@@ -148,6 +152,7 @@ type Results struct {
 	query   Query
 	now     func() time.Time
 	dir     string // see Log
+	doubt   string // see Log
 	verdict Verdict
 	began   time.Time // of this run
 	at      time.Time // all from here to the end of the range is done
@@ -191,6 +196,9 @@ func (r *Results) All() iter.Seq2[Record, error] {
 			v.Note("fetched twice, and both times the same")
 		}
 		v.judgeAges(r.cutAt)
+		if r.doubt != "" {
+			v.Doubt(r.doubt)
+		}
 		r.verdict = v
 	}
 }

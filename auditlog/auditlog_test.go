@@ -107,6 +107,28 @@ func TestAllRecordsAreACompleteAnswer(t *testing.T) {
 	}
 }
 
+func TestALogInDoubtHasNoCompleteAnswer(t *testing.T) {
+	const doubt = "this cloud's log is empty"
+	answer := func(q auditlog.Query, records ...auditlog.Record) auditlog.Verdict {
+		log := auditlog.Log{Sources: []auditlog.Source{has(records...)}, Now: func() time.Time { return noon.AddDate(0, 0, 2) }, Doubt: doubt}
+		res := log.Search(t.Context(), q)
+		for range res.All() {
+			continue
+		}
+		return res.Verdict()
+	}
+	for _, q := range []auditlog.Query{day(3), day(0), {Start: day(0).Start, End: day(0).End, Verify: true}} {
+		for _, v := range []auditlog.Verdict{answer(q), answer(q, down(2, 1)...)} {
+			if v.Status() != auditlog.Unknown || !strings.HasPrefix(v.String(), "⚠️ Unknown: "+doubt) {
+				t.Errorf("%+v: %v", q, v)
+			}
+		}
+	}
+	if v := answer(day(1), down(2, 1)...); v.Status() != auditlog.Partial || !strings.Contains(v.String(), doubt) {
+		t.Errorf("of more than are wanted: %v", v)
+	}
+}
+
 func TestTheNewestComeFirstAndItIsSaidThatMoreExist(t *testing.T) {
 	ids, v, err := search(t, has(at(1, "a"), at(3, "c"), at(2, "b")), day(2)) // few: all are read, so their order does not matter
 	if err != nil || shown(ids) != "c b" || v.String() != "Partial, as asked: newest 2; more exist" {

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -76,7 +77,29 @@ func (b *Bot) person(id, email string) Person {
 // of the workspace.
 type profile struct {
 	refused *refusal
-	email   string
+	name    string // for people: what they call themselves
+	email   string // "" if Slack shows none
+}
+
+// name is what somebody calls themselves in Slack, or their id while that is not
+// known.
+func (b *Bot) name(ctx context.Context, user string) string {
+	ctx, cancel := context.WithTimeout(ctx, editPatience)
+	defer cancel()
+	who, err := b.profile(ctx, user)
+	if err != nil {
+		b.Log.Warn("asking for somebody's name", "err", err)
+	}
+	return cmp.Or(who.name, user)
+}
+
+// admins are the names of the admins of this bot.
+func (b *Bot) admins(ctx context.Context) []string {
+	var names []string
+	for _, id := range b.Access.Admins {
+		names = append(names, b.name(ctx, id))
+	}
+	return names
 }
 
 // kept is for how long what Slack says about people and groups is believed.
@@ -172,7 +195,7 @@ func (b *Bot) profile(ctx context.Context, user string) (profile, error) {
 		if err != nil {
 			return profile{}, fmt.Errorf("asking who %s is: %w", user, err)
 		}
-		return profile{notAMember(u, b.self.team), u.Profile.Email}, nil
+		return profile{notAMember(u, b.self.team), cmp.Or(u.Profile.DisplayName, u.RealName, u.Name), u.Profile.Email}, nil
 	})
 }
 

@@ -134,6 +134,7 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	}
 	if r != nil {
 		t.log.Info("refused", "reason", r.reason)
+		b.dropQueued(ctx, t)
 		return b.refuse(ctx, t, r)
 	}
 	if t.Cancels != "" {
@@ -175,6 +176,22 @@ func (b *Bot) queue(ctx context.Context, t *task) error {
 	return errBusy
 }
 
+// dropQueued takes a command that is refused now out of those that wait for a
+// place, and the button that cancels it out of the thread.
+func (b *Bot) dropQueued(ctx context.Context, t *task) {
+	b.tasks.drop(t)
+	if err := b.load(ctx, t); err != nil {
+		t.log.Warn("looking for the message of a command that is refused", "err", err)
+		return
+	}
+	if t.state.Progress == "" || t.state.Step != running || t.Cancels != "" {
+		return
+	}
+	if err := b.update(ctx, t.Channel, t.state.Progress, section(fmt.Sprintf("⏹ `%s` is not run.", mrkdwn(b.Prefix+t.name)))); err != nil {
+		t.log.Warn("settling the message of a command that is refused", "err", err)
+	}
+}
+
 // goOn takes a task on from its state.
 func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 	if t.state.Step == posting {
@@ -202,8 +219,9 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 }
 
 // run runs the command while the thread shows, from the first second on, that
-// it runs. Whatever the command ends with, even a panic, becomes a reply; the
-// error is [errStopping].
+// it runs. Whatever the command ends with, even a panic, becomes a reply. An
+// error brings the item back: it is [errStopping], or that of a command of which
+// it is not known whether it waits for a sign-in.
 func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, error) {
 	b.tasks.begin(t)
 	defer b.tasks.end(t)
@@ -223,7 +241,7 @@ func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, 
 		reply, err = b.try(ctx, t)
 	}
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
-		reply, err = b.waitForSignIn(ctx, t, need)
+		return b.waitForSignIn(ctx, t, need)
 	}
 	switch {
 	case errors.Is(err, errStopping):
@@ -283,16 +301,21 @@ func (b *Bot) env(t *task) commands.Env {
 		Now:       t.Sent(),
 		Instances: b.Instances(t.asks),
 		Admin:     t.asks.Admin,
+		Admins:    b.admins,
 		Keep:      b.keep(t.id),
 		Journal:   b.journal(t),
 		Progress:  t.tell,
 		Cancelled: t.cancelled,
 		Cancel:    func(ctx context.Context, id string) (string, error) { return b.cancelTyped(ctx, t, id) },
 	}
+	if b.Doctor != nil {
+		env.Doctor = func(ctx context.Context) []commands.Check { return b.Doctor(ctx, t.asks) }
+	}
 	for i := range env.Instances {
 		instance := env.Instances[i]
 		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return b.signIn(ctx, t, instance) }
-		env.Instances[i].Check = func(ctx context.Context) (string, error) { return b.checkSignIn(ctx, t.Message, instance) }
+		env.Instances[i].Check = func(ctx context.Context) (string, error) { return b.checkSignIn(ctx, t, instance) }
+		env.Instances[i].Withdraw = func(ctx context.Context) (bool, error) { return b.withdraw(ctx, t.Message, instance) }
 	}
 	return env
 }

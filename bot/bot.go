@@ -18,8 +18,13 @@
 //     workspace refuses the better ones, and the files behind it.
 //   - buttons.go: what can be pressed under an answer, and what that does.
 //   - signin.go: device codes, sent to the person who asked and to nobody else,
-//     and the commands that wait for them.
+//     and polled until it is known what came of them.
+//   - prompt.go: the direct message with a code.
+//   - waiting.go, settle.go: the commands that wait for a sign-in, and what
+//     follows from one that is over.
+//   - forget.go: the sign-ins of people who left.
 //   - manifest.go: what the Slack app must be allowed.
+//   - doctor.go: whether the workspace is as the bot needs it.
 //
 // Package engine keeps the inbox, the states of commands and sign-ins, and the
 // files. Package slacksim is a workspace to try all of this in.
@@ -52,6 +57,10 @@ type Bot struct {
 	// Instances are the configured tenants as this person reaches them. SignIn
 	// and Check of them are filled in by the bot.
 	Instances func(Person) []commands.Instance
+
+	// Doctor looks whether everything is set up right, as an admin who asks. Nil
+	// means that it cannot be asked here.
+	Doctor func(context.Context, Person) []commands.Check
 
 	self   struct{ team, user string } // the workspace's id and the bot's own user id
 	people people
@@ -91,9 +100,12 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	if b.perform == nil {
 		b.perform = commands.Run
 	}
-	b.resumeSignIns(ctx)
+	if err := b.resumeSignIns(ctx); err != nil {
+		return err
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { b.forgetThoseWhoLeft(ctx, time.Tick(forgetEvery)) })
 	running.Go(func() {
 		defer b.codes.polling.Wait() // after the last command that can begin a sign-in
 		if err := b.Engine.Work(ctx, workers, b.answer); err != nil {

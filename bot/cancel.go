@@ -51,6 +51,13 @@ func (k *tasks) queue(t *task) {
 	k.queued[t.id] = t
 }
 
+// drop forgets a command that found no place.
+func (k *tasks) drop(t *task) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.queued, t.id)
+}
+
 // find is the command with this id if it runs, or nil.
 func (k *tasks) find(id string) *task {
 	k.mu.Lock()
@@ -182,7 +189,10 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 			stopped = append(stopped, t)
 		}
 	}
-	waited := b.endWaiting(ctx, by.asks, meant)
+	waited, err := b.endWaiting(ctx, by.asks, meant)
+	if err != nil {
+		return "", err
+	}
 	if len(stopped)+waited == 0 && id != "" {
 		return "", &commands.Mistake{Problem: "no command " + id + " is running", Hint: "its id stands in the message that shows how far it is; " + b.Prefix + "cancel alone stops all of yours"}
 	}
@@ -216,16 +226,17 @@ func (b *Bot) whatWasCancelled(stopped []*task, waited int) string {
 	return strings.Join(said, "\n")
 }
 
-// endWaiting gives up those of somebody's commands that wait for a sign-in and
-// are meant, and tells how many.
-func (b *Bot) endWaiting(ctx context.Context, p Person, meant func(Message) bool) (n int) {
+// endWaiting gives up those commands that wait for a sign-in, are meant and may
+// be cancelled by p, and tells how many.
+func (b *Bot) endWaiting(ctx context.Context, p Person, meant func(Message) bool) (n int, err error) {
+	mayEnd := func(m Message) bool { return meant(m) && b.mayCancel(p.ID, m.User) }
 	for _, instance := range b.Instances(p) {
-		key := instance.Name + "/" + p.ID
-		waiting := slices.DeleteFunc(b.waiting(ctx, key), func(m Message) bool { return !meant(m) })
-		b.release(ctx, key, waiting, "⏹ Cancelled while it waited for a sign-in.")
-		n += len(waiting)
+		ended, err := b.release(ctx, signInKey(instance, p.ID), mayEnd, "⏹ Cancelled while it waited for a sign-in.")
+		if n += ended; err != nil {
+			return n, err
+		}
 	}
-	return n
+	return n, nil
 }
 
 // cancelPressed stops the command or the sign-in whose Cancel button was

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"auditbot/bot/engine"
+	"auditbot/bot/slacksim"
 	"auditbot/commands"
 )
 
@@ -244,5 +245,25 @@ func TestLongCommandsAreCommands(t *testing.T) {
 		if !commands.Known(name) {
 			t.Errorf("there is no command %q", name)
 		}
+	}
+}
+
+func TestASearchThatWaitsForItsTurnEndsWithTheRightToIt(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, untilCancelled)
+	for range longWorkers {
+		s.say("U0GRACE", search)
+	}
+	s.until(func() bool { return s.performed.Load() == longWorkers })
+	asked := s.say("U0ADA", search)
+	waits := s.reply(asked, "waits: 24 searches run")
+	s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Restricted = true })
+	s.bot.people.forget() // as it is after some minutes
+	settled := s.reply(asked, "is not run")
+	if settled.TS != waits.TS || strings.Contains(string(settled.Blocks), "button") {
+		t.Errorf("the message became %s", settled.Blocks)
+	}
+	if left := s.bot.tasks.of(func(t *task) bool { return t.User == "U0ADA" }); len(left) > 0 {
+		t.Errorf("%d still wait for their turn", len(left))
 	}
 }

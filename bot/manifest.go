@@ -18,15 +18,15 @@ type grant struct {
 // this table; methods that need no scope are not in it.
 var grants = []grant{
 	{"app_mentions:read", "hear @auditbot in channels", nil, []string{"app_mention"}},
-	{"channels:history", "hear commands in public channels that it is a member of, and find its own answers there", []string{"conversations.replies"}, []string{"message.channels"}},
-	{"groups:history", "the same in private channels", []string{"conversations.replies"}, []string{"message.groups"}},
+	{"channels:history", "hear commands in public channels that it is a member of, and find its own answers there", []string{"conversations.replies", "conversations.history"}, []string{"message.channels"}},
+	{"groups:history", "the same in private channels", []string{"conversations.replies", "conversations.history"}, []string{"message.groups"}},
 	{"im:history", "the same in direct messages", []string{"conversations.replies", "conversations.history"}, []string{"message.im"}},
 	{"mpim:history", "the same in group direct messages", []string{"conversations.replies"}, []string{"message.mpim"}},
 	{"chat:write", "answer", []string{"chat.postMessage", "chat.update", "chat.postEphemeral"}, nil},
 	{"files:write", "attach the records as JSON", []string{"files.getUploadURLExternal", "files.completeUploadExternal"}, nil},
 	{"im:write", "send a device code to the person who asked, and to nobody else", []string{"conversations.open"}, nil},
 	{"users:read", "refuse guests, bots and people of other organisations", []string{"users.info"}, nil},
-	{"users:read.email", "let everybody sign in with their own account only", nil, nil},
+	{"users:read.email", "let everybody sign in with their own account only", []string{"users.info"}, nil},
 	{"usergroups:read", "know who is in the user groups that may ask", []string{"usergroups.users.list"}, nil},
 }
 

@@ -67,7 +67,6 @@ var codeValue = regexp.MustCompile(`"(code/[A-Z2-7]{26})"`)
 func TestTheDirectMessageSaysWhatACodeIsFor(t *testing.T) {
 	t.Parallel()
 	s, tenant := newSignInStage(t, signInOnce())
-	s.instance.Account.Expect = "ada@contoso.com"
 	asked := s.say("U0ADA", search)
 	prompt := s.direct("Enter the code")
 	code := s.awaitCode(tenant)
@@ -77,9 +76,9 @@ func TestTheDirectMessageSaysWhatACodeIsFor(t *testing.T) {
 		"/archives/" + incidents + "/p" + strings.ReplaceAll(asked.TS, ".", "") + "|your command of ",
 		"15 minutes left, until ",
 		"*Application* Microsoft Exchange REST API Based Powershell (`fb78d390-0c51-40cd-8e17-fdbfab77341b`)",
-		"*Tenant* contoso.onmicrosoft.com\n",
+		"*Tenant* contoso.onmicrosoft.com (`" + tenant.Tenant.ID + "`)\n",
 		"*Account* ada@contoso.com; any other is thrown away",
-		"(`https://outlook.office365.com/.default`:", "`offline_access`", "`openid profile`",
+		"`https://outlook.office365.com/.default` (all that the application may do there; this bot searches the audit log with it)", "`offline_access`", "`openid`", "`profile`",
 		"I never send a code unasked",
 	} {
 		if !strings.Contains(shown, words) {
@@ -109,7 +108,7 @@ func TestACommandThatSlackGivesNoLinkToIsNamedByItsPlace(t *testing.T) {
 	s, _ := newSignInStage(t, needsSignInAlways)
 	s.slack.Fail(slacksim.APIError("chat.getPermalink", "message_not_found"))
 	s.say("U0ADA", search)
-	if shown := shownIn(s.direct("Enter the code")); !strings.Contains(shown, "for your command in <#C0INCIDENTS> at ") || strings.Contains(shown, "*Account*") {
+	if shown := shownIn(s.direct("Enter the code")); !strings.Contains(shown, "for your command in <#C0INCIDENTS> at ") {
 		t.Errorf("the direct message says\n%s", shown)
 	}
 }
@@ -129,15 +128,8 @@ func needsSignInAlways(ctx context.Context, env commands.Env, _ string) (command
 
 func TestTheCodeCountsDownOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(time.Date(2026, 11, 24, 9, 12, 3, 0, time.UTC))) // a bubble begins before there was Slack
-		server := &slacksim.Server{}
+		b, server, n := bubbled(t)
 		defer server.Close()
-		b := &Bot{
-			Slack: slack.New(server.BotToken(), slack.OptionAPIURL("http://127.0.0.1/api/"), slack.OptionHTTPClient(&http.Client{Transport: direct{server}})),
-			Log:   slog.New(slog.DiscardHandler),
-		}
-		n := &code{ID: "x", DM: server.OpenDM("U0ADA"), device: &signin.Code{UserCode: "ABCD2345", URL: "https://contoso.com/devicelogin", Expires: time.Now().Add(5*time.Minute - time.Second)}}
-		n.instance.Account = &signin.Account{Entra: &signin.Entra{}}
 		if err := b.deliver(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
@@ -268,14 +260,14 @@ func TestACancelThatCrossesTheSignInWins(t *testing.T) {
 	asked := s.say("U0ADA", search)
 	s.signIn(tenant)
 	s.reply(asked, "all of it")
-	n := &code{User: "U0ADA", Instance: "contoso", instance: s.instance, Sent: time.Now().Add(time.Minute), Cancelled: true}
+	n := &code{User: "U0ADA", Instance: "contoso", instance: s.instance, Sent: time.Now().Add(time.Minute), Cancelled: time.Now().Add(time.Minute)}
 	if _, err := s.bot.whatCameOf(t.Context(), n, "", context.Canceled); !errors.Is(err, errSignInCancelled) {
 		t.Errorf("it came to %v", err)
 	}
 	if _, _, ok, _ := s.instance.Account.SignedIn(t.Context()); !ok {
 		t.Error("the sign-in from before the code is forgotten")
 	}
-	n = &code{User: "U0ADA", Instance: "contoso", instance: s.instance, Sent: before, Cancelled: true}
+	n = &code{User: "U0ADA", Instance: "contoso", instance: s.instance, Sent: before, Cancelled: time.Now()}
 	if _, err := s.bot.whatCameOf(t.Context(), n, "ada@contoso.com", nil); !errors.Is(err, errSignInCancelled) {
 		t.Errorf("it came to %v", err)
 	}
@@ -342,4 +334,67 @@ func TestReasonOf(t *testing.T) {
 	if r := reasonOf(signin.ErrNotSignedIn); r != (reason{}) {
 		t.Errorf("who was never signed in has a reason: %+v", r)
 	}
+}
+
+// bubbled is a bot and a workspace in a synctest bubble, and a code that is about
+// to be sent to Ada.
+func bubbled(t *testing.T) (*Bot, *slacksim.Server, *code) {
+	t.Helper()
+	time.Sleep(time.Until(time.Date(2026, 11, 24, 9, 12, 3, 0, time.UTC))) // a bubble begins before there was Slack
+	server := &slacksim.Server{}
+	b := &Bot{
+		Slack: slack.New(server.BotToken(), slack.OptionAPIURL("http://127.0.0.1/api/"), slack.OptionHTTPClient(&http.Client{Transport: direct{server}})),
+		Log:   slog.New(slog.DiscardHandler),
+	}
+	n := &code{ID: "x", User: "U0ADA", DM: server.OpenDM("U0ADA"), device: &signin.Code{UserCode: "ABCD2345", URL: "https://contoso.com/devicelogin", Expires: time.Now().Add(5*time.Minute - time.Second)}}
+	n.instance.Account = &signin.Account{Entra: &signin.Entra{}}
+	return b, server, n
+}
+
+// Slack does not take it for half a minute, and then takes it without saying so.
+func TestADirectMessageThatDoesNotArriveIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, server, n := bubbled(t)
+		defer server.Close()
+		for range 7 {
+			server.Fail(slacksim.HTTPError("chat.postMessage", 503))
+		}
+		server.Fail(slacksim.Lost("chat.postMessage"))
+		if err := b.deliver(t.Context(), n); !passing(err) {
+			t.Fatal(err)
+		}
+		if text := b.pointTo(t.Context(), Message{}, n); !strings.Contains(text, "Slack has not taken the direct message with the code yet") {
+			t.Error(text)
+		}
+		over, ended := make(chan struct{}), make(chan struct{})
+		go func() { defer close(ended); b.countDown(t.Context(), n, over) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if all := server.History(n.DM); len(all) != 1 || n.ts() != all[0].TS || !strings.Contains(shownIn(all[0]), "4 minutes left") {
+			t.Errorf("after %d tries Ada has %d messages", server.Calls("chat.postMessage"), len(all))
+		}
+		if server.Unspent() > 0 {
+			t.Errorf("%d faults are left", server.Unspent())
+		}
+		close(over)
+		<-ended
+		server.Close()
+		synctest.Wait()
+	})
+}
+
+func TestAskingAgainSendsADirectMessageThatHasNotArrived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, server, n := bubbled(t)
+		defer server.Close()
+		n.tried = true
+		if text := b.pointTo(t.Context(), Message{TS: "1795803011.983066", Kind: "im"}, n); !strings.Contains(text, "is still valid") {
+			t.Error(text)
+		}
+		if all := server.History(n.DM); len(all) != 2 || n.ts() != all[0].TS {
+			t.Errorf("Ada has %d messages", len(all))
+		}
+		server.Close()
+		synctest.Wait()
+	})
 }

@@ -33,6 +33,7 @@ type stage struct {
 	engine    *engine.Engine
 	perform   performance
 	instance  commands.Instance
+	admins    []string
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -50,7 +51,7 @@ func newStage(t *testing.T, perform performance) *stage {
 			w.Channels[i].Members = append(w.Channels[i].Members, "U0LEA")
 		}
 	}
-	s := &stage{t: t, slack: slacksim.NewServer(w), perform: perform, instance: commands.Instance{Name: "contoso"}}
+	s := &stage{t: t, slack: slacksim.NewServer(w), perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
 	t.Cleanup(s.slack.Close)
 	var err error
 	s.engine, err = engine.Open(t.Context(), engine.Config{Dir: t.TempDir(), Key: make([]byte, engine.KeySize)})
@@ -71,7 +72,7 @@ func (s *stage) start() {
 		Engine:    s.engine,
 		Log:       slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		Prefix:    "!",
-		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: []string{"U0LEA"}},
+		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(Person) []commands.Instance { return []commands.Instance{s.instance} },
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {

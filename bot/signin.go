@@ -1,13 +1,11 @@
 package bot
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,12 +18,12 @@ import (
 	"auditbot/commands"
 )
 
-// codes are the device codes that wait for somebody to type them: one per
-// person and instance at a time, under the key "instance/user".
+// codes are the device codes that wait for somebody to type them: one at a time
+// for each sign-in, by [signInKey].
 //
-// Each is in the bucket SignIns while it is polled, under "instance/user/id", so
-// that a restart goes on with it, and the messages that wait for it are in the
-// bucket Waiting, under "instance/user/id".
+// Each is in the bucket SignIns under key and id until all is done that follows
+// from it, so that a restart goes on with it. The messages that wait for it are
+// in the bucket Waiting, under key and id, too.
 type codes struct {
 	life     context.Context // of the bot: polling outlives the command that began it
 	polling  sync.WaitGroup
@@ -41,57 +39,117 @@ type code struct {
 	User     string    `json:"user"`
 	Email    string    `json:"email,omitempty"` // of the user, in Slack
 	Instance string    `json:"instance"`
-	Asked    string    `json:"asked,omitempty"` // what the code was sent for, by [Bot.naming]
-	DM       string    `json:"dm"`              // where the code was sent
-	TS       string    `json:"ts,omitempty"`    // "" while that is not known
+	TenantID string    `json:"tenant_id,omitempty"` // GUID; "" if it is not known
+	For      origin    `json:"for,omitzero"`        // what the code was sent for
+	DM       string    `json:"dm"`                  // where the code was sent
+	TS       string    `json:"ts,omitempty"`        // "" while it may not have arrived
 	Sent     time.Time `json:"sent"`
 	Sealed   []byte    `json:"code"` // by [signin.Code.Seal]
 
-	// Cancelled tells that whoever was sent the code wants no sign-in.
-	Cancelled bool `json:"cancelled,omitempty"`
+	// Cancelled is when somebody who may wanted no sign-in any more.
+	Cancelled time.Time `json:"cancelled_at,omitzero"`
 
+	// Came is what came of it. Once it is known, the code is not polled any
+	// more, at the next start neither.
+	Came *outcome `json:"came,omitempty"`
+
+	key      string // by [signInKey]
 	device   *signin.Code
 	instance commands.Instance
 	resumed  bool          // after a restart
 	stop     func()        // ends the polling; may be called again
-	over     chan struct{} // closed when it is settled
-	result   string        // what came of it, once it is
+	over     chan struct{} // closed when Came is known
 
-	mu     sync.Mutex // held, from the first poll on, while TS, Cancelled and closed are read or changed
+	showing sync.Mutex // held while the direct message is sent or edited
+	tried   bool       // it may have been sent
+
+	mu     sync.Mutex // held, from the first poll on, while TS and Cancelled are read or changed, and closed
 	closed bool       // it is too late to cancel
 }
 
-func (c *code) key() string { return c.Instance + "/" + c.User }
+// signInKey is whose sign-in at an instance it is that somebody uses: their
+// own, or, where one serves all, everybody's. No id of Slack's has small
+// letters.
+func signInKey(i commands.Instance, user string) string {
+	if i.Shared {
+		return i.Name + "/all"
+	}
+	return i.Name + "/" + user
+}
 
-// place is where the code is in the bucket. The next one of this person has
+// place is where the code is in the bucket. The next one under its key has
 // another.
-func (c *code) place() string { return c.key() + "/" + c.ID }
+func (c *code) place() string { return c.key + "/" + c.ID }
 
 // signIn sends t's author a device code for the instance, unless one is on its
-// way already, and says so in words for the thread, which do not show it.
+// way already, and says so in words for the thread, which do not show it. Where
+// one sign-in serves all, only admins are sent one.
 func (b *Bot) signIn(ctx context.Context, t *task, instance commands.Instance) (string, error) {
-	if instance.Account.Unattended() {
+	key := signInKey(instance, t.User)
+	switch {
+	case instance.Account.Unattended():
 		return "This instance signs in by itself, with what its operator has set: there is nothing for you to do.", nil
+	case instance.Shared && !t.asks.Admin:
+		return b.whoSignsIn(ctx, key, instance), nil
+	case instance.Account.Expect == "":
+		return "", nobodyExpected(instance, t.asks)
 	}
-	open, err, _ := b.codes.starting.Do(instance.Name+"/"+t.User, func() (any, error) {
-		if open := b.codes.find(instance.Name + "/" + t.User); open != nil {
-			return open, nil
+	fresh := false
+	found, err, _ := b.codes.starting.Do(key, func() (any, error) {
+		open, err := b.codes.current(ctx, key)
+		if open != nil || err != nil {
+			return open, err
 		}
-		return (*code)(nil), b.sendCode(ctx, t, instance)
+		fresh = true
+		return b.sendCode(ctx, t, instance)
 	})
 	if err != nil {
 		return "", err
 	}
-	if open := open.(*code); open != nil {
-		return b.pointTo(ctx, t.Message, open), nil
+	n := found.(*code)
+	switch {
+	case n.User != t.User:
+		return b.whoSignsIn(ctx, key, instance), nil
+	case !fresh:
+		return b.pointTo(ctx, t.Message, n), nil
+	case n.ts() == "":
+		return "Slack has not taken the direct message with the code yet: it comes as soon as Slack does. Only you can see it.", nil
 	}
 	return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
+}
+
+// nobodyExpected is the refusal of a sign-in of somebody whose account is not
+// known. It comes before any code is asked for.
+func nobodyExpected(instance commands.Instance, p Person) error {
+	return &auditlog.Refusal{
+		Problem: "it is not known which Microsoft account is yours: Slack shows me no e-mail address of yours",
+		Advice: fmt.Sprintf("whoever runs this bot adds your account to the instance %s in its settings, accounts: {%s: name@domain}; "+
+			"if nobody's address is seen, the Slack app lacks the scope users:read.email, and is installed again with it",
+			strings.TrimSuffix(instance.Name, "-graph"), p.ID),
+		Err: errors.New("no account is expected"),
+	}
 }
 
 func (c *codes) find(key string) *code {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open[key]
+}
+
+// current is the open code under key, or nil. One that was cancelled is waited
+// for to be over: what it may still bring is deleted then.
+func (c *codes) current(ctx context.Context, key string) (*code, error) {
+	for {
+		open := c.find(key)
+		if open == nil || !open.isCancelled() {
+			return open, nil
+		}
+		select {
+		case <-open.over:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the end of a cancelled sign-in: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // byID is the open code with this id, or nil.
@@ -106,40 +164,79 @@ func (c *codes) byID(id string) *code {
 	return nil
 }
 
+// add makes n the open code of its key, if it is the newest.
+func (c *codes) add(n *code) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if open := c.open[n.key]; open == nil || open.Sent.Before(n.Sent) {
+		c.open[n.key] = n
+	}
+}
+
+func (c *codes) remove(n *code) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[n.key] == n {
+		delete(c.open, n.key)
+	}
+}
+
 // sendCode asks for a code, sends it to the person, and begins to poll. The
 // code is written down before it is sent, and polled even if nobody knows
-// whether it arrived: whoever can type it must not do so in vain.
-func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance) error {
+// whether it arrived: whoever can type it must not do so in vain, and if it has
+// not arrived, it is sent again.
+func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance) (*code, error) {
 	device, err := instance.Account.Start(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n := &code{
 		ID: rand.Text(), User: t.User, Email: t.asks.Email, Instance: instance.Name,
-		Sent: time.Now().UTC(), Sealed: device.Seal(), device: device, instance: instance,
+		TenantID: b.tenantID(ctx, instance), For: b.origin(ctx, t.Message),
+		Sent: time.Now().UTC(), Sealed: device.Seal(),
+		key: signInKey(instance, t.User), device: device, instance: instance,
 	}
-	n.Asked = b.naming(ctx, t.Message)
 	if n.DM, err = b.openDM(ctx, t.User); err != nil {
-		return notSent(err)
+		return nil, notSent(err)
 	}
 	if err := b.keepCode(ctx, n); err != nil {
-		return err
+		return nil, err
 	}
 	err = b.deliver(ctx, n)
 	if err != nil && !passing(err) {
-		return errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
+		return nil, errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
+	}
+	if err != nil {
+		b.Log.Warn("sending a code; it is tried again", "instance", n.Instance, "user", n.User, "err", err)
 	}
 	if err := b.keepCode(ctx, n); err != nil { // now with its TS, which can be found out again
 		b.Log.Warn("noting where a code stands", "err", err)
 	}
 	b.poll(n)
-	if err != nil {
-		return notSent(err)
-	}
-	return nil
+	return n, nil
 }
 
+// tenantID is the instance's GUID, which the code's own request has brought; ""
+// if it has not.
+func (b *Bot) tenantID(ctx context.Context, instance commands.Instance) string {
+	ctx, cancel := context.WithTimeout(ctx, editPatience)
+	defer cancel()
+	id, err := instance.Account.Entra.Resolve(ctx)
+	if err != nil {
+		b.Log.Warn("asking for the id of a tenant", "instance", instance.Name, "err", err)
+	}
+	return id
+}
+
+// keepCode makes durable what is known of a code.
 func (b *Bot) keepCode(ctx context.Context, n *code) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return b.putCode(ctx, n)
+}
+
+// putCode is keepCode for who holds n.mu.
+func (b *Bot) putCode(ctx context.Context, n *code) error {
 	value, err := json.Marshal(n)
 	if err == nil {
 		_, err = b.Engine.Bucket(engine.SignIns).Put(ctx, n.place(), value)
@@ -159,29 +256,52 @@ func notSent(err error) error {
 }
 
 // poll waits in the background until the person has signed in, or wants no
-// sign-in any more.
+// sign-in any more, and does what follows from it.
 func (b *Bot) poll(n *code) {
 	ctx, stop := context.WithCancel(b.codes.life)
 	n.over, n.stop = make(chan struct{}), stop
-	b.codes.mu.Lock()
-	b.codes.open[n.key()] = n
-	b.codes.mu.Unlock()
+	if n.Came == nil {
+		b.codes.add(n)
+	}
 	b.codes.polling.Go(func() {
 		defer stop()
-		upn, err := b.awaitSignIn(ctx, n)
-		if b.codes.life.Err() != nil {
-			return // the next start goes on with it
+		if n.Came != nil || b.learn(ctx, n) {
+			b.settleSignIn(n)
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.codes.life), time.Minute)
-		defer cancel()
-		upn, err = b.whatCameOf(ctx, n, upn, err)
-		b.settleSignIn(ctx, n, upn, err)
 	})
 }
 
+// learn waits until it is known what came of n, and makes that durable. It is
+// false if the next start has to go on.
+func (b *Bot) learn(ctx context.Context, n *code) bool {
+	upn, err := b.awaitSignIn(ctx, n)
+	if err != nil && b.codes.life.Err() != nil {
+		return false
+	}
+	ctx, cancel := b.lasting()
+	defer cancel()
+	if upn, err = b.whatCameOf(ctx, n, upn, err); errors.Is(err, errNotForgotten) {
+		b.Log.Error("a cancelled sign-in; the next start tries again", "instance", n.Instance, "user", n.User, "err", err)
+		return false
+	}
+	came := b.outcomeOf(ctx, n, upn, err)
+	n.mu.Lock()
+	n.Came = came
+	n.mu.Unlock()
+	if err := insist(ctx, func() error { return b.keepCode(ctx, n) }); err != nil {
+		b.Log.Error("writing down what came of a sign-in; the next start asks again", "instance", n.Instance, "user", n.User, "err", err)
+		return false
+	}
+	return true
+}
+
 // awaitSignIn polls while the message with the code counts down. No edit of it
-// is under way any more when it returns.
+// is under way any more when it returns. Without an error, the sign-in is
+// stored, though ctx may have ended.
 func (b *Bot) awaitSignIn(ctx context.Context, n *code) (upn string, err error) {
+	if n.resumed {
+		b.cancelIfLeft(ctx, n)
+	}
 	if n.isCancelled() {
 		return "", errSignInCancelled
 	}
@@ -193,14 +313,18 @@ func (b *Bot) awaitSignIn(ctx context.Context, n *code) (upn string, err error) 
 	return n.instance.Account.Wait(ctx, n.device)
 }
 
-// errSignInCancelled is what comes of a sign-in whose Cancel button was
-// pressed.
-var errSignInCancelled = errors.New("the sign-in was cancelled")
+var (
+	// errSignInCancelled is what comes of a sign-in whose Cancel button was
+	// pressed.
+	errSignInCancelled = errors.New("the sign-in was cancelled")
+
+	errNotForgotten = errors.New("what it gave cannot be deleted")
+)
 
 func (n *code) isCancelled() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.Cancelled
+	return !n.Cancelled.IsZero()
 }
 
 // close ends the time in which the code can be cancelled, and tells whether it
@@ -209,26 +333,40 @@ func (n *code) close() (cancelled bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed = true
-	return n.Cancelled
+	return !n.Cancelled.IsZero()
 }
 
 // whatCameOf is what the polling ended with, corrected by what it cannot know.
-// A sign-in that was cancelled while it succeeded is forgotten again.
+// A sign-in that was cancelled while it succeeded is deleted again; if that
+// cannot be done, the error is errNotForgotten.
 func (b *Bot) whatCameOf(ctx context.Context, n *code, upn string, err error) (string, error) {
-	as, at, ok, lookErr := n.instance.Account.SignedIn(ctx)
-	byThis := ok && lookErr == nil && at.After(n.Sent)
 	if n.close() {
-		if byThis || lookErr != nil {
-			if err := n.instance.Account.Reset(ctx); err != nil {
-				b.Log.Error("forgetting a sign-in that was cancelled", "instance", n.Instance, "user", n.User, "err", err)
-			}
+		if resetErr := insist(ctx, func() error { return n.undo(ctx, err == nil) }); resetErr != nil {
+			return "", fmt.Errorf("%w: %w", errNotForgotten, resetErr)
 		}
 		return "", errSignInCancelled
 	}
-	if err != nil && n.resumed && byThis { // the token may have been stored, and the code used up, right before the restart
-		return as, nil
+	if err != nil && n.resumed { // the token may have been stored, and the code used up, right before the restart
+		if as, at, ok, lookErr := n.instance.Account.SignedIn(ctx); ok && lookErr == nil && at.After(n.Sent) {
+			return as, nil
+		}
 	}
 	return upn, err
+}
+
+// lateToken is more than a poll that is under way when its code is cancelled can
+// take until what it brings is stored.
+const lateToken = time.Minute
+
+// undo deletes what a cancelled code has brought, if it has. A sign-in from
+// before the code, or after it was cancelled, is another's.
+func (n *code) undo(ctx context.Context, stored bool) error {
+	_, at, ok, err := n.instance.Account.SignedIn(ctx)
+	own := ok && at.After(n.Sent) && at.Before(n.Cancelled.Add(lateToken))
+	if !stored && !own && err == nil {
+		return nil
+	}
+	return n.instance.Account.Reset(ctx)
 }
 
 // cancelCode ends a sign-in, which outlasts a restart, and tells whether that
@@ -239,10 +377,10 @@ func (b *Bot) cancelCode(ctx context.Context, n *code) (bool, error) {
 	if n.closed {
 		return false, nil
 	}
-	if !n.Cancelled {
-		n.Cancelled = true
-		if err := b.keepCode(ctx, n); err != nil {
-			n.Cancelled = false
+	if n.Cancelled.IsZero() {
+		n.Cancelled = time.Now().UTC()
+		if err := b.putCode(ctx, n); err != nil {
+			n.Cancelled = time.Time{}
 			return false, err
 		}
 	}
@@ -250,235 +388,110 @@ func (b *Bot) cancelCode(ctx context.Context, n *code) (bool, error) {
 	return true, nil
 }
 
-// settleSignIn takes the code out of its message, and runs what waited for it
-// or says why it will not run.
-func (b *Bot) settleSignIn(ctx context.Context, n *code, upn string, err error) {
-	b.codes.mu.Lock()
-	if b.codes.open[n.key()] == n { // first: whoever is told that it is over may begin anew
-		delete(b.codes.open, n.key())
+// withdraw ends the sign-in under way at the instance, and tells whether there
+// was one.
+func (b *Bot) withdraw(ctx context.Context, m Message, instance commands.Instance) (bool, error) {
+	n := b.codes.find(signInKey(instance, m.User))
+	if n == nil {
+		return false, nil
 	}
-	b.codes.mu.Unlock()
-	defer close(n.over)
-	log := b.Log.With("instance", n.Instance, "user", n.User)
-	waiting := b.waiting(ctx, n.key())
-	var came outcome
-	switch {
-	case err == nil:
-		log.Info("signed in")
-		came = n.succeeded(upn, len(waiting) > 0)
-	case errors.Is(err, errSignInCancelled):
-		log.Info("sign-in cancelled")
-		came = n.wasCancelled()
-	default:
-		id := rand.Text()[:8]
-		log.Warn("sign-in failed", "id", id, "err", err)
-		came = n.failed(err, id)
-	}
-	n.result = came.result
-	told := section(came.text + "\n_" + time.Now().UTC().Format("15:04") + " UTC_")
-	tellErr := b.replacePrompt(ctx, n, told)
-	settled := b.release(ctx, n.key(), waiting, came.givenUp)
-	if passing(tellErr) {
-		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
-	}
-	if tellErr != nil {
-		log.Error("taking a code out of its message", "err", tellErr)
-	}
-	if !settled || passing(tellErr) {
-		return // the next start tries again
-	}
-	if err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()); err != nil {
-		log.Error("forgetting a sign-in that is over", "err", err)
-	}
+	return b.cancelCode(ctx, n)
 }
 
 // resumeSignIns goes on with the sign-ins that a restart interrupted.
-func (b *Bot) resumeSignIns(ctx context.Context) {
+func (b *Bot) resumeSignIns(ctx context.Context) error {
 	bucket := b.Engine.Bucket(engine.SignIns)
-	keys, err := bucket.Keys(ctx)
+	places, err := bucket.Keys(ctx)
 	if err != nil {
-		b.Log.Error("looking for interrupted sign-ins", "err", err)
-		return
+		return fmt.Errorf("looking for interrupted sign-ins: %w", err)
 	}
-	for _, key := range keys {
-		value, _, err := bucket.Get(ctx, key)
-		var n code
-		if err == nil {
-			err = json.Unmarshal(value, &n)
+	for _, place := range places {
+		value, _, err := bucket.Get(ctx, place)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
 		}
-		if err == nil {
-			n.device, err = signin.OpenCode(n.Sealed)
+		if err != nil {
+			return fmt.Errorf("looking for interrupted sign-ins: %w", err)
 		}
+		n, err := b.readCode(place, value)
 		if err != nil {
 			b.Log.Error("resuming a sign-in", "err", err)
 			continue
 		}
-		for _, instance := range b.Instances(b.person(n.User, n.Email)) {
-			if instance.Name == n.Instance {
-				n.instance, n.resumed = instance, true
-				b.poll(&n)
-			}
+		b.poll(n)
+	}
+	return nil
+}
+
+// readCode is a code as it goes on after a restart. Nobody is to enter it any
+// more if its instance has another way to sign in by now.
+func (b *Bot) readCode(place string, value []byte) (*code, error) {
+	n := &code{resumed: true, tried: true}
+	err := json.Unmarshal(value, n)
+	if err == nil {
+		n.device, err = signin.OpenCode(n.Sealed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.key = strings.TrimSuffix(place, "/"+n.ID)
+	p := b.person(n.User, n.Email)
+	for _, instance := range b.Instances(p) {
+		if instance.Name == n.Instance && signInKey(instance, n.User) == n.key && (p.Admin || !instance.Shared) {
+			n.instance = instance
+			return n, nil
 		}
 	}
+	n.instance = commands.Instance{Name: n.Instance, Tenant: n.Instance}
+	if n.Came == nil {
+		n.Came = n.outdated()
+	}
+	return n, nil
 }
 
 // checkFor is how long auth-complete waits for a sign-in that is being done
 // right now: somewhat more than the time between two polls.
 const checkFor = 8 * time.Second
 
-// checkSignIn says how m's author's sign-in is going.
-func (b *Bot) checkSignIn(ctx context.Context, m Message, instance commands.Instance) (string, error) {
-	if open := b.codes.find(instance.Name + "/" + m.User); open != nil {
+// checkSignIn says how the sign-in that t's author uses is going.
+func (b *Bot) checkSignIn(ctx context.Context, t *task, instance commands.Instance) (string, error) {
+	key := signInKey(instance, t.User)
+	if open := b.codes.find(key); open != nil {
 		select {
 		case <-open.over:
-			return open.result, nil
+			return open.Came.Result, nil
 		case <-time.After(checkFor):
 		case <-ctx.Done():
 		}
+		if open.User != t.User {
+			return b.whoSignsIn(ctx, key, instance), nil
+		}
 		return fmt.Sprintf("Not done yet. The code that I sent you in a direct message at %s UTC is valid until %s UTC; I go on by myself once you have entered it.",
-			open.Sent.Format("15:04"), open.device.Expires.UTC().Format("15:04")), nil
+			open.Sent.Format("15:04"), open.until()), nil
 	}
 	upn, _, ok, err := instance.Account.SignedIn(ctx)
-	if err != nil {
-		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
-	}
-	if !ok {
-		return "You are not signed in, and no sign-in is under way: " + b.Prefix + "o365-auditlog-auth-start begins one.", nil
-	}
-	return "Signed in as " + upn + ".", nil
-}
-
-// soon is how long a command runs that its sign-in has surely brought nowhere.
-const soon = time.Minute
-
-// inCircles tells whether the command in t needs a sign-in again although the
-// one before has not brought it any further.
-func (t *task) inCircles() bool {
-	return t.Resumed > 0 && t.state.Waits == "" && !t.told.Load() && time.Since(t.began) < soon
-}
-
-// waitForSignIn lets the command in t wait for its author to sign in, as often
-// as it gets further by that.
-func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
-	if t.isCancelled() {
-		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "The command does not go on."})
-	}
-	why := reasonOf(need.Err)
-	i := slices.IndexFunc(b.Instances(t.asks), func(i commands.Instance) bool { return i.Name == need.Instance })
-	if i < 0 || t.inCircles() {
-		problem := "the sign-in did not last"
-		if why.problem != "" {
-			problem += ": " + why.problem
-		}
-		return b.giveUp(ctx, t, b.explain(t, &auditlog.Refusal{
-			Problem: problem,
-			Advice:  "type the command again to sign in again",
-			Err:     need,
-		}))
-	}
-	instance := b.Instances(t.asks)[i]
-	// From here on it is not run as this item any more: a sign-in may release
-	// it at any moment, under an id of its own.
-	if err := b.note(ctx, t, func(s *state) { s.Waits = instance.Name }); err != nil {
-		return commands.Reply{}, err
-	}
-	waiting := t.Message
-	waiting.Resumed++
-	value, err := json.Marshal(waiting)
-	key := instance.Name + "/" + t.User
-	if err == nil {
-		_, err = b.Engine.Bucket(engine.Waiting).Put(ctx, key+"/"+t.id, value)
-	}
-	if err != nil {
-		return commands.Reply{}, fmt.Errorf("letting a command wait: %w", err)
-	}
-	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
-		if !b.release(ctx, key, b.waiting(ctx, key), "") {
-			return commands.Reply{}, errors.New("putting a command that waited into the inbox")
-		}
-		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
-	}
-	said, err := b.signIn(ctx, t, instance)
-	if err != nil { // it does not wait after all; what cannot be deleted is gone in a day
-		_ = b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id)
-		if err := b.note(ctx, t, func(s *state) { s.Waits = "" }); err != nil {
-			return commands.Reply{}, err
-		}
-		return b.giveUp(ctx, t, b.explain(t, err))
-	}
-	return signInFirst(instance, why, said), nil
-}
-
-// giveUp answers a command that does not get the sign-in that it needs: with
-// what it had found until then and, in front of that, told; or with told alone
-// if that is nothing. The error is [errStopping].
-func (b *Bot) giveUp(ctx context.Context, t *task, told commands.Reply) (commands.Reply, error) {
-	if !t.long() || t.state.Waits != "" { // what waits may run elsewhere by now
-		return told, nil
-	}
-	t.cancel() // so that it asks Microsoft for nothing more
-	found, err := b.try(ctx, t)
 	switch {
-	case errors.Is(err, errStopping):
-		return commands.Reply{}, err
 	case err != nil:
-		t.log.Warn("answering with what had been found", "err", err)
-		return told, nil
-	case found.Verdict == nil || found.Verdict.Fetched == 0:
-		return told, nil
+		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
+	case ok:
+		return "Signed in as " + upn + ".", nil
+	case instance.Account.Unattended():
+		return "This instance signs in by itself, with the first command that needs it.", nil
+	case instance.Shared && !t.asks.Admin:
+		return "Nobody is signed in. " + b.whoSignsIn(ctx, key, instance), nil
 	}
-	found.Text = strings.Join([]string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}, "\n")
-	return found, nil
+	return "You are not signed in, and no sign-in is under way: " + b.Prefix + "o365-auditlog-auth-start begins one.", nil
 }
 
-// release puts what waited under key into the inbox, to run or, if there is a
-// line why its sign-in did not come, to be given up. It tells whether all of it
-// is there; what is not waits on.
-func (b *Bot) release(ctx context.Context, key string, waiting []Message, why string) (all bool) {
-	all = true
-	for _, m := range waiting {
-		m.GivenUp = why
-		if err := insist(ctx, func() error { return b.enqueue(ctx, m) }); err != nil {
-			b.Log.Error("running a command that waited", "err", err)
-			all = false
-			continue
-		}
-		b.forget(ctx, key, m)
-	}
-	return all
-}
+// until is when the code ends, for people.
+func (c *code) until() string { return c.device.Expires.UTC().Format("15:04") }
 
-func (b *Bot) forget(ctx context.Context, key string, m Message) {
-	m.Resumed-- // as it was when it began to wait
-	if err := b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+m.ID()); err != nil {
-		b.Log.Error("forgetting a command that waited", "err", err)
+// whoSignsIn says who is signing in at an instance where one sign-in serves
+// all, or who can.
+func (b *Bot) whoSignsIn(ctx context.Context, key string, instance commands.Instance) string {
+	if open := b.codes.find(key); open != nil {
+		return fmt.Sprintf("%s was sent a code for this, which is valid until %s UTC. It is shown to nobody else.", b.name(ctx, open.User), open.until())
 	}
-}
-
-// waiting are the messages that wait under key, in the order in which they
-// were written.
-func (b *Bot) waiting(ctx context.Context, key string) []Message {
-	bucket := b.Engine.Bucket(engine.Waiting)
-	keys, err := bucket.Keys(ctx)
-	if err != nil {
-		b.Log.Error("looking for commands that wait", "err", err)
-	}
-	var found []Message
-	for _, k := range keys {
-		if !strings.HasPrefix(k, key+"/") {
-			continue
-		}
-		value, _, err := bucket.Get(ctx, k)
-		var m Message
-		if err == nil {
-			err = json.Unmarshal(value, &m)
-		}
-		if err != nil {
-			b.Log.Error("reading a command that waits", "err", err)
-			continue
-		}
-		found = append(found, m)
-	}
-	slices.SortFunc(found, func(a, b Message) int { return cmp.Compare(a.TS, b.TS) })
-	return found
+	return fmt.Sprintf("One sign-in serves everybody at %s, and only the admins of this bot begin it: %s.",
+		instance.Tenant, commands.AskAdmins(b.admins(ctx), fmt.Sprintf("type %so365-auditlog-auth-start using=%s", b.Prefix, instance.Name)))
 }

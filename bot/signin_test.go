@@ -28,8 +28,9 @@ func newSignInStage(t *testing.T, perform performance) (*stage, *tenantsim.Serve
 	tokens := s.engine.Bucket(engine.Tokens)
 	s.instance.Tenant = "contoso.onmicrosoft.com"
 	s.instance.Account = &signin.Account{
-		Entra: &signin.Entra{LoginURL: tenant.URL, Tenant: "contoso.com", ClientID: "fb78d390-0c51-40cd-8e17-fdbfab77341b", Resource: "https://outlook.office365.com"},
-		Key:   "contoso/U0ADA",
+		Entra:  &signin.Entra{LoginURL: tenant.URL, Tenant: "contoso.com", ClientID: "fb78d390-0c51-40cd-8e17-fdbfab77341b", Resource: "https://outlook.office365.com"},
+		Key:    "contoso/U0ADA",
+		Expect: "ada@contoso.com",
 		Store: signin.Store{
 			Get: func(ctx context.Context, key string) ([]byte, uint64, error) {
 				value, revision, err := tokens.Get(ctx, key)

@@ -18,6 +18,11 @@ func authStart(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
+	if !instance.Account.Unattended() {
+		if err := env.maySignIn(ctx, instance); err != nil {
+			return Reply{}, err
+		}
+	}
 	said, err := instance.SignIn(ctx)
 	return Reply{Title: "Signing in to " + instance.Tenant, Text: said}, err
 }
@@ -31,20 +36,97 @@ func authComplete(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	return Reply{Title: "Sign-in at " + instance.Tenant, Text: said}, err
 }
 
+// maySignIn refuses those who are not to begin or end the one sign-in that
+// serves everybody at the instance.
+func (e Env) maySignIn(ctx context.Context, i Instance) error {
+	if !i.Shared || e.Admin {
+		return nil
+	}
+	var admins []string
+	if e.Admins != nil {
+		admins = e.Admins(ctx)
+	}
+	return mistakef("one sign-in serves everybody at %s, and only the admins of this bot begin and end it", i.Tenant).hintf("%s", AskAdmins(admins, "do it"))
+}
+
+// AskAdmins says whom to ask to do something.
+func AskAdmins(names []string, what string) string {
+	if len(names) == 0 {
+		return "there is none: whoever runs this bot names one in its settings, access.admins"
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return "ask " + names[0] + " to " + what
+	}
+	return "ask " + strings.Join(names[:last], ", ") + " or " + names[last] + " to " + what
+}
+
+// authReset forgets the sign-in, at Graph too if that is the instance's other
+// side, and ends the one under way.
 func authReset(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	instance, err := env.instance(a.Using)
 	if err != nil {
 		return Reply{}, err
 	}
-	if err := instance.Account.Reset(ctx); err != nil {
-		return Reply{}, fmt.Errorf("forgetting the sign-in: %w", err)
+	if err := env.maySignIn(ctx, instance); err != nil {
+		return Reply{}, err
 	}
-	text := "The sign-in is deleted here. Microsoft keeps the session until it ends: to end it too, choose \"Sign out everywhere\" at " +
-		"https://mysignins.microsoft.com or let an administrator revoke the sessions in Entra."
-	if instance.Account.Unattended() {
-		text += " This instance signs in by itself: the next command does it again."
+	sides := []Instance{instance}
+	if graph, ok := env.graphOf(instance); ok && graph.Name != instance.Name {
+		sides = append(sides, graph)
 	}
-	return Reply{Title: "Signed out of " + instance.Tenant, Text: text}, nil
+	var said []string
+	for _, side := range sides {
+		was, err := side.forgetSignIn(ctx)
+		if err != nil {
+			return Reply{}, err
+		}
+		said = append(said, was)
+	}
+	return Reply{Title: "Signed out of " + instance.Tenant, Text: strings.Join(append(said, howToRevoke(instance)), "\n")}, nil
+}
+
+// forgetSignIn deletes the sign-in, and says what was deleted.
+func (i Instance) forgetSignIn(ctx context.Context) (string, error) {
+	upn, _, signedIn, whoErr := i.Account.SignedIn(ctx)
+	withdrawn := false
+	if i.Withdraw != nil { // first: it could sign in again right after
+		var err error
+		if withdrawn, err = i.Withdraw(ctx); err != nil {
+			return "", fmt.Errorf("ending the sign-in under way: %w", err)
+		}
+	}
+	if err := i.Account.Reset(ctx); err != nil {
+		return "", fmt.Errorf("forgetting the sign-in: %w", err)
+	}
+	said := "At " + i.Tenant + " there was no sign-in to delete."
+	switch {
+	case whoErr != nil:
+		said = "The sign-in at " + i.Tenant + " is deleted here."
+	case signedIn && upn == "":
+		said = "The application's token for " + i.Tenant + " is deleted here."
+	case signedIn:
+		said = "The sign-in of " + upn + " at " + i.Tenant + " is deleted here."
+	}
+	if withdrawn {
+		said += " The code that was on its way is cancelled."
+	}
+	return said, nil
+}
+
+// howToRevoke says how to end at Microsoft what was forgotten here.
+func howToRevoke(i Instance) string {
+	const keeps = "Microsoft keeps the session until it ends: to end it too, "
+	const byItself = "This instance signs in by itself: the next command does it again. To keep it from that, "
+	switch {
+	case i.Account.Password != "":
+		return byItself + "an administrator changes the account's password in Entra and revokes its sessions."
+	case i.Account.Unattended():
+		return byItself + "an administrator removes the application's secret or certificate in Entra."
+	case i.Shared:
+		return keeps + "an administrator revokes the sessions of " + i.Account.Expect + " in Entra."
+	}
+	return keeps + "choose \"Sign out everywhere\" at https://mysignins.microsoft.com or let an administrator revoke the sessions in Entra."
 }
 
 // searchCmdlet and switchCmdlet are what a search needs the right to run.

@@ -91,7 +91,7 @@ func TestAuthResetForgetsTheSignIn(t *testing.T) {
 			t.Errorf("again: %q", again.Title)
 		}
 		i.Account.Password = tenantsim.ContosoPassword
-		says(t, answer(t, env(i), "!o365-auditlog-auth-reset").Text, "the next command signs in with it again")
+		says(t, answer(t, env(i), "!o365-auditlog-auth-reset").Text, "the next command does it again")
 
 		stuck := errors.New("stuck")
 		i.Account.Store.Delete = func(context.Context, string) error { return stuck }

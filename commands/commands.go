@@ -15,6 +15,9 @@
 // interruption), filter.go, order.go, count.go, fields.go (what becomes of the
 // records), found.go (the reply) and attach.go (the files).
 //
+// Whether everything is set up right is in doctor.go, and what that means of
+// instances in checkup.go.
+//
 // To add a command: write its argument struct, with the names, the help and
 // which of them are required in the tags; write its function; add a row to
 // All. Help, mistakes and near-miss suggestions follow from the row.
@@ -43,6 +46,7 @@ func All() []Command {
 		command("o365-auditlog-auth-complete", "check now whether the sign-in is done", instanceArgs{}, authComplete),
 		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),
 		command("o365-auditlog-auth-reset", "forget the sign-in", instanceArgs{}, authReset),
+		command("o365-auditlog-doctor", "check how this bot is set up; for its admins", doctorArgs{}, doctor),
 		command("cancel", "stop your commands that run, or one: cancel K7QX2M", cancelArgs{}, cancel),
 		command("help", "list the commands, or explain one: help o365-auditlog-search", helpArgs{}, help),
 	}
@@ -73,6 +77,10 @@ type Env struct {
 	Instances []Instance
 	Admin     bool // the person is an admin of this bot
 
+	// Admins are the names of those who are. Nil means that nobody else is asked
+	// for anything.
+	Admins func(ctx context.Context) []string
+
 	// Keep writes a file to a place where it lasts until it is attached, and
 	// returns it. Name is its base name.
 	Keep func(ctx context.Context, name string, write func(w FileWriter) error) (File, error)
@@ -92,6 +100,10 @@ type Env struct {
 	// Cancel stops the commands of the person who asks, or the one with this
 	// id, and says what it did. Nil means that there are none.
 	Cancel func(ctx context.Context, id string) (string, error)
+
+	// Doctor looks whether everything is set up right, as the person who asks.
+	// Nil means that this is asked for in another way here.
+	Doctor func(ctx context.Context) []Check
 }
 
 // A Journal is where a search writes the records that it found while it runs.
@@ -131,6 +143,10 @@ type Instance struct {
 	Budget  func() (used, limit int)
 	Remote  *Remote
 
+	// MaySearch looks, at Graph, whether the person is let in to its queries,
+	// without submitting one. Nil in Exchange's side.
+	MaySearch func(ctx context.Context) error
+
 	// National tells that this is Graph of a national cloud, where it cannot
 	// be asked for the audit log.
 	National bool
@@ -144,6 +160,10 @@ type Instance struct {
 	// the person how it goes on. Check looks whether it is done.
 	SignIn func(ctx context.Context) (string, error)
 	Check  func(ctx context.Context) (string, error)
+
+	// Withdraw ends the sign-in under way, and tells whether there was one. Nil
+	// means that there never is.
+	Withdraw func(ctx context.Context) (bool, error)
 }
 
 // A Remote holds the ids of queries that were created at Microsoft for one

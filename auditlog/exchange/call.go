@@ -121,7 +121,9 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 		return nil, transport.Lost(ctx, base.Host, call, err)
 	}
 	if !answered {
-		return nil, newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
+		e := newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
+		e.application = token.Account == ""
+		return nil, e
 	}
 	if err != nil {
 		return nil, &unreadable{call, err}
@@ -150,10 +152,10 @@ func (t *Tenant) setHeader(req *http.Request, token auditlog.Token, r request, c
 }
 
 // anchor names the mailbox whose server answers: the person's own, or for an
-// application the system mailbox that every tenant has.
+// application the system mailbox that every tenant has, by the tenant's GUID.
 func (t *Tenant) anchor(token auditlog.Token) string {
 	if token.Account == "" {
-		return "APP:SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}@" + t.ID
+		return "APP:SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}@" + cmp.Or(token.Tenant, t.ID)
 	}
 	return "UPN:" + token.Account
 }

@@ -26,6 +26,8 @@ type StatusError struct {
 	RetryAfter  time.Duration // how long it asked to be left alone, or 0
 	CallID      string        // the client-request-id that we sent
 	RequestID   string        // the request-id that the service gave it
+
+	application bool // it was an application that asked, as itself
 }
 
 func (e *StatusError) Error() string {
@@ -160,12 +162,20 @@ func unreachedRefusal(e *transport.Unreachable) *auditlog.Refusal {
 // refusal is the row of the service's errors that e is.
 func (e *StatusError) refusal() *auditlog.Refusal {
 	switch {
+	case e.roleMissing() && e.application:
+		return e.applicationRoleRefusal()
 	case e.roleMissing():
 		return e.roleRefusal()
 	case e.Status == http.StatusUnauthorized && strings.Contains(strings.ToLower(e.Diagnostics), "audience"):
 		return &auditlog.Refusal{
 			Problem: "Exchange Online refused the sign-in: its token is for another service",
 			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + transport.SignInAgain,
+		}
+	case e.Status == http.StatusUnauthorized && e.application:
+		return &auditlog.Refusal{
+			Problem: "Exchange Online refused the application: it has no permission there",
+			Advice: "an Entra administrator gives it Exchange.ManageAsApp, and not Exchange.ManageAsAppV2 or Exchange.AdminAPI.ManageAsApp: App registrations, the application, " +
+				"API permissions, Office 365 Exchange Online, Application permissions, then Grant admin consent; it needs a role as well; " + untilEffect,
 		}
 	case e.Status == http.StatusUnauthorized:
 		return &auditlog.Refusal{
@@ -210,10 +220,7 @@ func (e *StatusError) roleMissing() bool {
 }
 
 func (e *StatusError) roleRefusal() *auditlog.Refusal {
-	cmdlet := e.Cmdlet
-	if cmdlet == moduleFile { // it is refused for the same reason
-		cmdlet = searchCmdlet
-	}
+	cmdlet := e.wanted()
 	r := &auditlog.Refusal{
 		Problem: "this account may not run " + cmdlet + transport.Said(cmp.Or(e.Text, e.Diagnostics)),
 		Advice: `an Exchange administrator gives it the role "View-Only Audit Logs" or "Audit Logs" in the Exchange admin centre (the one in Purview is not enough); ` +
@@ -223,6 +230,32 @@ func (e *StatusError) roleRefusal() *auditlog.Refusal {
 		r.Advice = "an Exchange administrator gives the account a role that contains it; " + transport.SignInAgain
 	}
 	return r
+}
+
+// untilEffect ends the advice of what an administrator does.
+const untilEffect = "once that has come into effect, which can take an hour, try again"
+
+// applicationRoleRefusal is what a missing role means to an application. There
+// is nobody who could sign in again: it gets a new token by itself.
+func (e *StatusError) applicationRoleRefusal() *auditlog.Refusal {
+	role := `a role group in the Exchange admin centre that has the role "View-Only Audit Logs"`
+	if e.wanted() != searchCmdlet {
+		role = "a role group in the Exchange admin centre with a role that contains it"
+	}
+	return &auditlog.Refusal{
+		Problem: "the application may not run " + e.wanted() + transport.Said(cmp.Or(e.Text, e.Diagnostics)),
+		Advice: "besides its permission Exchange.ManageAsApp it needs a role: an Exchange administrator makes it known to Exchange (New-ServicePrincipal) and a member of " + role +
+			", or an Entra administrator gives it a directory role such as Compliance Administrator, which can do much more; " + untilEffect,
+	}
+}
+
+// wanted is the cmdlet that was to be run. The list of cmdlets is refused for
+// the same reason as the search.
+func (e *StatusError) wanted() string {
+	if e.Cmdlet == moduleFile {
+		return searchCmdlet
+	}
+	return e.Cmdlet
 }
 
 var (

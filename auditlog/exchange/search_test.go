@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/exchange"
 )
 
 func TestSearchAsksAsMicrosoftsModuleDoes(t *testing.T) {
@@ -71,16 +72,43 @@ func TestWhatIsNotAskedForIsNotSent(t *testing.T) {
 	}
 }
 
+// asApplication is a source whose token is an application's, for this tenant.
+func asApplication(h http.Handler, tenantID string) *exchange.Source {
+	s := source(h)
+	s.Token = func(context.Context, auditlog.Secret) (auditlog.Token, error) {
+		return auditlog.Token{Access: "T", Tenant: tenantID}, nil
+	}
+	return s
+}
+
 func TestAnApplicationIsAnchoredAtTheSystemMailbox(t *testing.T) {
 	t.Parallel()
-	ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
-	s := source(ms)
-	s.Token = func(context.Context, auditlog.Secret) (auditlog.Token, error) {
-		return auditlog.Token{Access: "T"}, nil
+	const mailbox, guid = "APP:SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}@", "5c5c8de6-0c1d-4a5f-9d3e-2f0e8a1b7c4d"
+	for tenantID, want := range map[string]string{guid: mailbox + guid, "": mailbox + "contoso.onmicrosoft.com"} {
+		ms := &service{answers: []http.HandlerFunc{finds(row(1)), finds()}}
+		search(t, asApplication(ms, tenantID), query(1))
+		if got := ms.asked[0].Header.Get("X-AnchorMailbox"); got != want {
+			t.Errorf("anchor %q, want %q", got, want)
+		}
 	}
-	search(t, s, query(1))
-	if got, want := ms.asked[0].Header.Get("X-AnchorMailbox"), "APP:SystemMailbox{bb558c35-97f1-4cb9-8ff7-d53741dc928c}@contoso.onmicrosoft.com"; got != want {
-		t.Errorf("anchor %q, want %q", got, want)
+}
+
+// What an application lacks is given to it by an administrator: there is nobody
+// who could sign in again.
+func TestAnApplicationIsToldWhatItLacks(t *testing.T) {
+	t.Parallel()
+	for want, refusal := range map[string]http.HandlerFunc{
+		"gives it Exchange.ManageAsApp,":           refuses(http.StatusUnauthorized, "", "X-Ms-Diagnostics", `2000008;reason="no permissions"`),
+		`the role "View-Only Audit Logs"`:          refuses(http.StatusForbidden, "\x00\x00", "Content-Encoding", "gzip"),
+		"may not run Search-UnifiedAuditLog: The ": refuses(http.StatusBadRequest, `{"error":{"message":"The term 'Search-UnifiedAuditLog' is not recognized"}}`),
+	} {
+		ms := &service{answers: []http.HandlerFunc{refusal}}
+		_, _, err := search(t, asApplication(ms, ""), query(1))
+		r, ok := errors.AsType[*auditlog.Refusal](err)
+		if !ok || !strings.Contains(r.Problem+"; "+r.Advice, want) || !strings.Contains(r.Problem, "the application") ||
+			strings.Contains(r.Advice, "sign in") || strings.Contains(r.Problem, "account") {
+			t.Errorf("%v, want %q and nothing about signing in", err, want)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@
 //   - call.go: one request; what is tried again, and which version of the API
 //     is asked. What package exchange does alike, such as waiting for the next
 //     try, is in ../internal/transport.
+//   - may.go: whether somebody is let in, without a query.
 //   - answer.go: bodies, read without trust.
 //   - refusal.go: what the service's errors mean to an analyst.
 //

@@ -266,6 +266,27 @@ func TestAnApplicationsTokenMustBeWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+func TestAnApplicationsTokenForGraphIsForGraph(t *testing.T) {
+	const graph = "https://graph.microsoft.com"
+	for audience, good := range map[string]bool{
+		graph: true, graph + "/": true, "00000003-0000-0000-c000-000000000000": true,
+		exchange: false, "00000002-0000-0ff1-ce00-000000000000": false,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tenant := &liar{Server: withOwnApp(t)}
+			tenant.lie = retoken(tenant.Server, map[string]any{"aud": audience})
+			a, shelf := application(tenant)
+			a.ClientSecret, a.Entra.Resource = "the secret", graph
+			if token, err := a.Token(t.Context(), ""); (err == nil) != good || (token.Access != "") != good || shelf.empty() == good {
+				t.Errorf("%s: %v, %v", audience, token, err)
+			}
+			if scopes := sent(tenant.Server, "scope"); !slices.Equal(scopes, []string{graph + "/.default"}) {
+				t.Errorf("scopes %q", scopes)
+			}
+		})
+	}
+}
+
 func TestAnApplicationsTokenThatIsNoneIsDiscarded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, shelf := application(&liar{Server: withOwnApp(t), lie: func(path string, answer map[string]any) {

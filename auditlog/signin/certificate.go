@@ -2,6 +2,7 @@ package signin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,8 +23,8 @@ import (
 // A Certificate proves that an application is who it says it is. Printing it
 // does not show its key.
 type Certificate struct {
-	leaf *x509.Certificate
-	key  *rsa.PrivateKey
+	leaves []*x509.Certificate // of the key; one or more
+	key    *rsa.PrivateKey
 }
 
 // String names the certificate's end. Package fmt would otherwise print the key.
@@ -32,8 +34,28 @@ func (c *Certificate) String() string {
 func (c *Certificate) GoString() string             { return c.String() }
 func (c *Certificate) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// Expires is when the certificate ends. Microsoft does not take it after that.
-func (c *Certificate) Expires() time.Time { return c.leaf.NotAfter }
+// Expires is when the certificate that is used now ends. Microsoft does not take
+// it after that.
+func (c *Certificate) Expires() time.Time { return c.leaf().NotAfter }
+
+// leaf is the certificate to use now: of those that are valid the one that
+// lasts longest. If none is, one that is not valid yet comes before one that
+// has expired.
+func (c *Certificate) leaf() *x509.Certificate {
+	now := time.Now()
+	rank := func(leaf *x509.Certificate) int {
+		switch {
+		case !now.Before(leaf.NotAfter):
+			return 2
+		case now.Before(leaf.NotBefore):
+			return 1
+		}
+		return 0
+	}
+	return slices.MinFunc(c.leaves, func(a, b *x509.Certificate) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), b.NotAfter.Compare(a.NotAfter))
+	})
+}
 
 // minKey is how many bits the key has at least. Fewer are no longer safe.
 // https://csrc.nist.gov/pubs/sp/800/131/a/r2/final
@@ -41,8 +63,9 @@ const minKey = 2048
 
 // ReadCertificate reads the content of a PEM file, with the certificate and its
 // private key in any order and other certificates among them, or of a PFX file
-// (PKCS #12). The password is that of the PFX file; PEM has none. Keys are of
-// RSA, with 2,048 bits or more. Errors show nothing of the content.
+// (PKCS #12). Of several certificates of the key, the one is used that is valid
+// and lasts longest. The password is that of the PFX file; PEM has none. Keys are
+// of RSA, with 2,048 bits or more. Errors show nothing of the content.
 func ReadCertificate(content []byte, password auditlog.Secret) (*Certificate, error) {
 	read := func() (any, []*x509.Certificate, error) { return readPFX(content, password) }
 	if bytes.Contains(content, []byte("-----BEGIN ")) {
@@ -98,7 +121,7 @@ func readPEM(content []byte) (key any, certificates []*x509.Certificate, err err
 	}
 }
 
-// pair is the key with the one of the certificates that is its own.
+// pair is the key with those of the certificates that are its own.
 func pair(key any, certificates []*x509.Certificate) (*Certificate, error) {
 	if key == nil {
 		return nil, errors.New("it has no private key")
@@ -110,12 +133,11 @@ func pair(key any, certificates []*x509.Certificate) (*Certificate, error) {
 	if bits := private.N.BitLen(); bits < minKey {
 		return nil, fmt.Errorf("its private key has %d bits, and %d are needed", bits, minKey)
 	}
-	for _, c := range certificates {
-		if private.PublicKey.Equal(c.PublicKey) {
-			return &Certificate{c, private}, nil
-		}
+	leaves := slices.DeleteFunc(certificates, func(c *x509.Certificate) bool { return !private.PublicKey.Equal(c.PublicKey) })
+	if len(leaves) == 0 {
+		return nil, errors.New("it has no certificate of its private key")
 	}
-	return nil, errors.New("it has no certificate of its private key")
+	return &Certificate{leaves, private}, nil
 }
 
 // assertionLife is how long an assertion is valid, and assertionLead how long
@@ -139,7 +161,7 @@ func (c *Certificate) assertion(clientID, address string) (auditlog.Secret, erro
 		"nbf": now.Add(-assertionLead).Unix(),
 		"exp": now.Add(assertionLife).Unix(),
 	})
-	print := sha256.Sum256(c.leaf.Raw)
+	print := sha256.Sum256(c.leaf().Raw)
 	token.Header["x5t#S256"] = base64.RawURLEncoding.EncodeToString(print[:])
 	signed, err := token.SignedString(c.key)
 	if err != nil {

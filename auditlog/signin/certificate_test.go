@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
@@ -36,6 +37,10 @@ func newPair(key crypto.Signer, err error) pair {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "auditbot"},
 		NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2100, 1, 2, 0, 0, 0, 0, time.UTC),
 	}
+	return pair{key, signedBySelf(template, key)}
+}
+
+func signedBySelf(template *x509.Certificate, key crypto.Signer) *x509.Certificate {
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
@@ -44,7 +49,7 @@ func newPair(key crypto.Signer, err error) pair {
 	if err != nil {
 		panic(err)
 	}
-	return pair{key, leaf}
+	return leaf
 }
 
 var (
@@ -53,6 +58,12 @@ var (
 	shortPair = sync.OnceValue(func() pair { return newPair(rsa.GenerateKey(rand.Reader, 1024)) })
 	ecPair    = sync.OnceValue(func() pair { return newPair(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
 )
+
+// until is the pair with another certificate of the same key.
+func (p pair) until(from, to time.Time) pair {
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "auditbot"}, NotBefore: from, NotAfter: to}
+	return pair{p.key, signedBySelf(template, p.key)}
+}
 
 func pemBlock(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
@@ -143,4 +154,46 @@ func trustStore(p pair) []byte {
 		panic(err)
 	}
 	return content
+}
+
+// A file may hold the certificates that came after each other for one key.
+func TestTheCertificateIsTheOneThatIsValidAndLastsLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // from 1 January 2000 on
+		year := func(n int) time.Time { return time.Date(n, 6, 1, 0, 0, 0, 0, time.UTC) }
+		certificate := func(from, to int) pair { return rsaPair().until(year(from), year(to)) }
+		oldest, expired := certificate(1990, 1995), certificate(1991, 1999)
+		short, long := certificate(1999, 2001), certificate(1999, 2003)
+		next, later := certificate(2000, 2010), certificate(2005, 2020)
+		for name, c := range map[string]struct {
+			certificates []pair
+			expires      int
+		}{
+			"one has expired":              {[]pair{expired, short}, 2001},
+			"both are valid":               {[]pair{short, long}, 2003},
+			"one begins later":             {[]pair{later, short, expired}, 2001},
+			"all begin later":              {[]pair{later, next}, 2020},
+			"one begins later, or expired": {[]pair{expired, next}, 2010},
+			"all have expired":             {[]pair{oldest, expired}, 1999},
+			"another key's lasts longer":   {[]pair{short, otherPair()}, 2001},
+		} {
+			for range 2 {
+				content := rsaPair().pkcs8()
+				for _, p := range c.certificates {
+					content = append(content, p.cert()...)
+				}
+				if got, err := signin.ReadCertificate(content, ""); err != nil || !got.Expires().Equal(year(c.expires)) {
+					t.Errorf("%s: %v, %v", name, got, err)
+				}
+				slices.Reverse(c.certificates)
+			}
+		}
+		both, err := signin.ReadCertificate(slices.Concat(rsaPair().pkcs8(), short.cert(), next.cert()), "")
+		if err != nil || !both.Expires().Equal(year(2001)) {
+			t.Errorf("%v, %v", both, err)
+		}
+		time.Sleep(time.Until(year(2001)))
+		if !both.Expires().Equal(year(2010)) {
+			t.Errorf("a program that runs until %v still has %v", time.Now(), both)
+		}
+	})
 }

@@ -3,8 +3,11 @@ package signin
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
+
+	"auditbot/auditlog"
 )
 
 // A stored sign-in is renewed by one process at a time. Some providers end the
@@ -17,26 +20,48 @@ import (
 // it keeps the others waiting for no longer.
 const claimLimit = renewLimit + 10*time.Second
 
-// claim makes the stored session ours to renew, and returns its new revision.
-// The error is errCrossed if it is not what it was at the old one.
-func (a *Account) claim(ctx context.Context, s session, revision uint64) (uint64, error) {
-	s.Claim, s.ClaimUntil = rand.Text(), time.Now().Add(claimLimit)
-	stored, err := a.put(ctx, s, revision)
-	if err != nil {
-		return 0, err
+// claim makes the stored session ours to renew until that time, and returns its
+// new revision. The error is errCrossed if it is not what it was at the old one.
+// Whether it is ours is read, since a Store may have stored what it says that
+// it has not.
+func (a *Account) claim(ctx context.Context, s session, until time.Time, revision uint64) (claimed uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s.Claim, s.ClaimUntil = rand.Text(), until
+	err = insist(ctx, func() error {
+		if _, err := a.put(ctx, s, revision); err != nil {
+			return err
+		}
+		value, now, err := a.get(ctx)
+		if err != nil {
+			return err
+		}
+		if stored, ok := decode(value); !ok || stored.Claim != s.Claim {
+			return errCrossed
+		}
+		claimed = now
+		return nil
+	})
+	return claimed, err
+}
+
+// settle stores what a renewal gave in the place of the claimed session of this
+// revision. The old refresh token may be worth nothing by now, so it goes on
+// trying until the claim ends; then the old session is left as it is, for
+// providers that take it once more.
+func (a *Account) settle(ctx context.Context, s session, until time.Time, revision uint64) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
+	defer cancel()
+	err := insist(ctx, func() error { return a.replace(ctx, s, revision) })
+	if err == nil || errors.Is(err, errCrossed) {
+		return err
 	}
-	value, revision, err := a.Store.Get(ctx, a.Key)
-	if err != nil {
-		return 0, fmt.Errorf("reading the stored sign-in: %w", err)
-	}
-	if now, ok := decode(value); !stored || !ok || now.Claim != s.Claim {
-		return 0, errCrossed
-	}
-	return revision, nil
+	return fmt.Errorf("losing a renewed sign-in: %w", err)
 }
 
 // release takes the claim of this revision back, so that the next one to try
-// need not wait for its end. It is no matter if that fails.
+// need not wait for its end. It is no matter if that fails. It is for renewals
+// that gave nothing.
 func (a *Account) release(ctx context.Context, s session, revision uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
@@ -44,14 +69,14 @@ func (a *Account) release(ctx context.Context, s session, revision uint64) {
 	_, _ = a.put(ctx, s, revision)
 }
 
-// unclaimed is what load returns once it is valid or nobody is renewing it.
-// Ours and another's clock may differ, so no claim is waited for longer than
-// claimLimit, whatever its end.
-func (a *Account) unclaimed(ctx context.Context, valid func(session) bool) (session, uint64, error) {
+// unclaimed is what load returns once it is valid, with a token that is not the
+// rejected one, or nobody is renewing it. Ours and another's clock may differ, so
+// no claim is waited for longer than claimLimit, whatever its end.
+func (a *Account) unclaimed(ctx context.Context, rejected auditlog.Secret) (session, uint64, error) {
 	claim, since := "", time.Now()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		s, revision, err := a.load(ctx)
-		if err != nil || valid(s) || s.Claim == "" {
+		if err != nil || s.valid(rejected) || s.Claim == "" {
 			return s, revision, err
 		}
 		if s.Claim != claim {

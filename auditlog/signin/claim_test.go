@@ -1,7 +1,10 @@
 package signin_test
 
 import (
+	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,6 +145,52 @@ func TestASignInThatEndsElsewhereHasEndedHere(t *testing.T) {
 	})
 }
 
+// A claim that is stored by mistake would hold everybody up until it ends.
+func TestAStoreThatFailsForAMomentHoldsNobody(t *testing.T) {
+	for name, c := range map[string]struct {
+		doing string
+		lost  bool // it is stored all the same
+	}{
+		"the claim is not stored": {"put", false},
+		"the claim is stored":     {"put", true},
+		"the claim is not read":   {"get", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, shelf := signedIn(t, tenant)
+				first, _ := a.Token(t.Context(), "")
+				noLeader, failed := errors.New("no leader"), false
+				a.Store.Put = func(ctx context.Context, key string, value []byte, revision uint64) (bool, error) {
+					fails := c.doing == "put" && !failed
+					if fails && !c.lost {
+						failed = true
+						return false, noLeader
+					}
+					stored, err := shelf.put(ctx, key, value, revision)
+					if fails {
+						failed = true
+						return false, noLeader
+					}
+					return stored, err
+				}
+				a.Store.Get = func(ctx context.Context, key string) ([]byte, uint64, error) {
+					if c.doing == "get" && !failed && shelf.field("claim") != "<nil>" {
+						failed = true
+						return nil, 0, noLeader
+					}
+					return shelf.get(ctx, key)
+				}
+				began := time.Now()
+				token, err := a.Token(t.Context(), first.Access)
+				if took := time.Since(began); err != nil || token == first || took > time.Second || !failed || tenant.Refreshes() != 1 {
+					t.Errorf("%v, %v after %v, %d refreshes", token, err, took, tenant.Refreshes())
+				}
+			})
+		})
+	}
+}
+
 func TestAClaimThatCannotBeWrittenIsNoReasonToRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := contoso(t)
@@ -155,6 +204,134 @@ func TestAClaimThatCannotBeWrittenIsNoReasonToRefresh(t *testing.T) {
 		}
 		if _, err := a.Token(t.Context(), auditlog.Secret(shelf.field("access"))); !errors.Is(err, full) || tenant.Refreshes() != 0 {
 			t.Errorf("%v, %d refreshes", err, tenant.Refreshes())
+		}
+	})
+}
+
+// refusing a Store's changes for a while, from the answer to a refresh on.
+func failAfterRefresh(tenant *liar, shelf *shelf, broken error, while time.Duration) {
+	tenant.before = func(r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/token") {
+			return
+		}
+		tenant.before = nil
+		end := time.Now().Add(while)
+		shelf.fail = func(doing string) error {
+			if doing != "get" && time.Now().Before(end) {
+				return broken
+			}
+			return nil
+		}
+	}
+}
+
+// At a provider that ends a sign-in whose refresh token comes a second time.
+func TestARotatedTokenThatCannotBeStoredAtOnceIsStoredLater(t *testing.T) {
+	for _, while := range []time.Duration{time.Millisecond, 5 * time.Second, time.Minute} {
+		t.Run(while.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := &liar{Server: contoso(t)}
+				tenant.Rotation = true
+				a, shelf := account(tenant)
+				if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+					t.Fatal(err)
+				}
+				first, _ := a.Token(t.Context(), "")
+				failAfterRefresh(tenant, shelf, errors.New("no leader"), while)
+				began := time.Now()
+				second, err := a.Token(t.Context(), first.Access)
+				if err != nil || second == first || shelf.field("access") != string(second.Access) || shelf.field("claim") != "<nil>" {
+					t.Fatalf("%v, %v", second, err)
+				}
+				if late := time.Since(began) - while; late > 5*time.Second {
+					t.Errorf("stored %v after that was possible", late)
+				}
+				if third, err := replica(tenant.Server, a).Token(t.Context(), second.Access); err != nil || third == second || tenant.Refreshes() != 2 {
+					t.Errorf("the next: %v, %v, %d refreshes", third, err, tenant.Refreshes())
+				}
+			})
+		})
+	}
+}
+
+// The token that was renewed is no longer the stored one, but nothing says that
+// a provider does not take it.
+func TestARotatedTokenThatCannotBeStoredIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := &liar{Server: contoso(t)}
+		a, shelf := account(tenant)
+		if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := a.Token(t.Context(), "")
+		full := errors.New("the disk is full")
+		failAfterRefresh(tenant, shelf, full, time.Hour)
+		began := time.Now()
+		_, err := a.Token(t.Context(), first.Access)
+		if _, theirs := errors.AsType[*auditlog.Refusal](err); !errors.Is(err, full) || theirs || errors.Is(err, signin.ErrNotSignedIn) || time.Since(began) > 70*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		says(t, err.Error(), "losing a renewed sign-in: ")
+		writes := 0
+		shelf.fail = func(doing string) error {
+			if doing == "put" {
+				writes++
+			}
+			return nil
+		}
+		if token, err := replica(tenant.Server, a).Token(t.Context(), first.Access); err != nil || token == first || shelf.field("access") != string(token.Access) || writes != 2 {
+			t.Errorf("afterwards: %v, %v, %d writes", token, err, writes)
+		}
+	})
+}
+
+// A Store may have stored what it says that it has not.
+func TestARenewalThatWasStoredIsNotUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		tenant.Rotation = true
+		a, shelf := signedIn(t, tenant)
+		first, _ := a.Token(t.Context(), "")
+		puts := 0
+		a.Store.Put = func(ctx context.Context, key string, value []byte, revision uint64) (bool, error) {
+			stored, err := shelf.put(ctx, key, value, revision)
+			if puts++; puts == 2 { // the first is the claim
+				return false, errors.New("the answer got lost")
+			}
+			return stored, err
+		}
+		second, err := a.Token(t.Context(), first.Access)
+		if err != nil || second == first || shelf.field("access") != string(second.Access) || tenant.Refreshes() != 1 {
+			t.Errorf("%v, %v, %d refreshes", second, err, tenant.Refreshes())
+		}
+	})
+}
+
+// Whatever becomes of a renewal, a sign-in that took the place of the old one
+// meanwhile stays.
+func TestARenewalThatFailsPutsNothingOverANewSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := &liar{Server: contoso(t)}
+		a, shelf := account(tenant)
+		if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := a.Token(t.Context(), "")
+		var newer string
+		tenant.before = func(*http.Request) {
+			tenant.before = nil
+			if err := replica(tenant.Server, a).SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+				t.Error(err)
+			}
+			newer = shelf.field("refresh")
+			for range 10 {
+				tenant.Fail(tenantsim.Unavailable.On("token"))
+			}
+		}
+		_, err := a.Token(t.Context(), first.Access)
+		refused(t, err)
+		if shelf.field("refresh") != newer || newer == "" {
+			t.Error("the new sign-in is gone")
 		}
 	})
 }

@@ -103,6 +103,13 @@ func (a *Account) Start(ctx context.Context) (*Code, error) {
 // Microsoft's are waited out. The error is an [*auditlog.Refusal] where a
 // person can do something about it: they declined, let the code expire, are
 // somebody else than expected, or a policy does not let them.
+//
+// Microsoft gives the token for a code once, so the end of ctx does not break
+// off a poll that is under way: Wait returns when it is answered, after 30
+// seconds at most. If the answer is the token, or it was there already, it is
+// checked and stored all the same, within 10 seconds, and Wait returns as if
+// ctx had not ended. Otherwise the error is ctx's. Without an error the sign-in
+// is stored; with one it is not, as far as the Store tells.
 func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
 	if _, err := persist(ctx, c.Expires, a.Entra.authority); err != nil {
 		return "", refusal(ctx, err, byCode)
@@ -115,11 +122,16 @@ func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
 	if c.Expires.After(until) {
 		until = c.Expires
 	}
+	ctx, cancel := outlast(ctx, patience)
+	defer cancel()
 	s, err := a.accept(ctx, token, until)
+	if err == nil {
+		err = a.save(ctx, s)
+	}
 	if err != nil {
 		return "", err
 	}
-	return s.UPN, a.save(ctx, s)
+	return s.UPN, nil
 }
 
 // poll asks for the token of a code until Microsoft says yes or no (RFC 8628,
@@ -127,7 +139,6 @@ func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
 // pace of a service whose clock is slow.
 func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
 	interval := min(max(c.Interval, time.Second), longestInterval) + time.Second // some services find polls at the very interval too quick
-	form := url.Values{"grant_type": {deviceCodeGrant}, "device_code": {string(c.DeviceCode)}}
 	var last error
 	for {
 		select {
@@ -138,7 +149,7 @@ func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
 		if !time.Now().Before(c.Expires) {
 			return nil, expiry(last)
 		}
-		token, err := e.ask(ctx, nil, form, string(c.UserCode), string(c.DeviceCode))
+		token, err := e.redeem(ctx, c)
 		if err == nil {
 			return token, nil
 		}
@@ -159,8 +170,14 @@ func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
 	}
 }
 
-// deviceCodeGrant is the grant_type of RFC 8628, section 3.4.
-const deviceCodeGrant = "urn:ietf:params:oauth:grant-type:device_code"
+// redeem asks once for the token of a code (RFC 8628, section 3.4). It goes on
+// when ctx ends, since the token is given only once.
+func (e *Entra) redeem(ctx context.Context, c *Code) (*oauth2.Token, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+	defer cancel()
+	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {string(c.DeviceCode)}}
+	return e.ask(ctx, nil, form, string(c.UserCode), string(c.DeviceCode))
+}
 
 // slowerBy is how much longer a client waits after a slow_down.
 // https://datatracker.ietf.org/doc/html/rfc8628#section-3.5

@@ -381,17 +381,105 @@ func TestWhatIsNoCodeIsNotOpened(t *testing.T) {
 }
 
 func TestWaitingEndsWithItsContext(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		poll    tenantsim.Fault // what happens to the first, which is sent after 6 s
+		cancel  time.Duration
+		returns time.Duration
+	}{
+		{"between two polls", tenantsim.Nothing, 10 * time.Second, 10 * time.Second},
+		{"while one is answered", tenantsim.Late(9 * time.Second), 10 * time.Second, 15 * time.Second},
+		{"while one hangs", tenantsim.Hung, 10 * time.Second, 36 * time.Second},
+		{"before", tenantsim.Nothing, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, shelf := account(tenant)
+				code := start(t, a)
+				tenant.Fail(c.poll.On("token"))
+				why := errors.New("the person cancelled")
+				ctx, cancel := context.WithCancelCause(t.Context())
+				began := time.Now()
+				if time.AfterFunc(c.cancel, func() { cancel(why) }); c.cancel == 0 {
+					cancel(why)
+				}
+				if upn, err := a.Wait(ctx, code); upn != "" || !errors.Is(err, why) || time.Since(began) != c.returns || !shelf.empty() {
+					t.Errorf("after %v: %q, %v", time.Since(began), upn, err)
+				}
+			})
+		})
+	}
+}
+
+// Microsoft gives the token for a code once. Whoever stops waiting then finds
+// the sign-in stored.
+func TestASignInThatSucceedsWhileTheWaitingEndsIsKept(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		faults []tenantsim.Fault
+		cancel time.Duration // the poll is sent after 6 s
+		took   time.Duration
+	}{
+		{"the answer is on its way", []tenantsim.Fault{tenantsim.Late(20 * time.Second).On("token")}, 7 * time.Second, 26 * time.Second},
+		{"the keys are fetched", []tenantsim.Fault{tenantsim.Late(5 * time.Second).On("keys")}, 7 * time.Second, 11 * time.Second},
+		{"the keys fail", []tenantsim.Fault{tenantsim.Unavailable.On("keys"), tenantsim.Reset.On("keys")}, 6500 * time.Millisecond, 9 * time.Second},
+		{"both", []tenantsim.Fault{tenantsim.Late(20 * time.Second).On("token"), tenantsim.Late(5 * time.Second).On("keys")}, 7 * time.Second, 31 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, shelf := account(tenant)
+				code := start(t, a)
+				tenant.Approve(string(code.UserCode), ada)
+				tenant.Fail(c.faults...)
+				ctx, cancel := context.WithTimeout(t.Context(), c.cancel)
+				defer cancel()
+				began := time.Now()
+				if upn, err := a.Wait(ctx, code); err != nil || upn != ada || ctx.Err() == nil || time.Since(began) != c.took {
+					t.Errorf("after %v: %q, %v", time.Since(began), upn, err)
+				}
+				if shelf.field("upn") != ada {
+					t.Error("nothing is stored")
+				}
+			})
+		})
+	}
+}
+
+func TestKeysThatStayAwayHoldNobodyWhoStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := contoso(t)
-		a, _ := account(tenant)
+		a, shelf := account(tenant)
 		code := start(t, a)
-		tenant.Fail(tenantsim.Hung.On("token"))
-		why := errors.New("the person cancelled")
-		ctx, cancel := context.WithCancelCause(t.Context())
+		tenant.Approve(string(code.UserCode), ada)
+		for range 20 {
+			tenant.Fail(tenantsim.Unavailable.On("keys"))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+		defer cancel()
 		began := time.Now()
-		time.AfterFunc(10*time.Second, func() { cancel(why) })
-		if _, err := a.Wait(ctx, code); !errors.Is(err, why) || time.Since(began) != 10*time.Second {
-			t.Errorf("after %v: %v", time.Since(began), err)
+		if upn, err := a.Wait(ctx, code); !errors.Is(err, context.DeadlineExceeded) || upn != "" || time.Since(began) != 17*time.Second || !shelf.empty() {
+			t.Errorf("after %v: %q, %v", time.Since(began), upn, err)
+		}
+	})
+}
+
+func TestASignInThatCannotBeStoredAtOnceIsStoredLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tenant := contoso(t)
+		a, shelf := account(tenant)
+		code := start(t, a)
+		tenant.Approve(string(code.UserCode), ada)
+		began := time.Now()
+		shelf.fail = func(string) error {
+			if time.Since(began) < 10*time.Second { // the token is there after 6
+				return errors.New("no leader")
+			}
+			return nil
+		}
+		if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada || shelf.field("upn") != ada {
+			t.Errorf("%q, %v", upn, err)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type expected struct {
 	Issuer      string // of the proof
 	Tenant      string // GUID
 	Application string // client id
-	Account     string // user principal name, in upper or lower case
+	Account     string // as claims.account says it, in upper or lower case
 }
 
 // check is who an identity token is about, if that is Account.
@@ -39,8 +40,13 @@ func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (up
 	if x.Account == "" {
 		return "", unproven("nobody is expected", nil)
 	}
-	if upn, err = x.identify(ctx, keys, token); err != nil || strings.EqualFold(upn, x.Account) {
-		return upn, err
+	name, err := x.identify(ctx, keys, token)
+	if err != nil {
+		return "", err
+	}
+	upn = transport.Clean(name, 200)
+	if strings.EqualFold(name, x.Account) {
+		return upn, nil
 	}
 	return "", &stranger{&auditlog.Refusal{
 		Problem: fmt.Sprintf("%s signed in, but %s was expected; the sign-in was discarded", upn, x.Account),
@@ -53,7 +59,7 @@ func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (up
 // for this application, and not expired (OpenID Connect Core 1.0, section
 // 3.1.3.7).
 // https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
-func (x expected) identify(ctx context.Context, keys oidc.KeySet, token string) (upn string, err error) {
+func (x expected) identify(ctx context.Context, keys oidc.KeySet, token string) (name string, err error) {
 	if x.Tenant == "" || x.Application == "" || x.Issuer == "" || !sameOrigin(x.Issuer, x.Endpoint) {
 		return "", unproven("it is not known who may vouch for whom", nil)
 	}
@@ -64,27 +70,35 @@ func (x expected) identify(ctx context.Context, keys oidc.KeySet, token string) 
 	if _, expired := errors.AsType[*oidc.TokenExpiredError](err); expired {
 		return "", unproven("the proof of who signed in has expired already, so the clock of this machine may be wrong", err)
 	}
-	var claims struct {
-		TenantID string `json:"tid"`
-		Name     string `json:"preferred_username"`
-		UPN      string `json:"upn"`
-	}
+	var who claims
 	if err == nil {
-		err = proof.Claims(&claims)
+		err = proof.Claims(&who)
 	}
 	switch {
 	case err != nil:
 		return "", unproven("the proof of who signed in is not valid", err)
-	case !strings.EqualFold(claims.TenantID, x.Tenant):
-		return "", unproven(fmt.Sprintf("somebody of another tenant (%s) signed in", transport.Clean(claims.TenantID, 40)), nil)
+	case !strings.EqualFold(who.TenantID, x.Tenant):
+		return "", unproven(fmt.Sprintf("somebody of another tenant (%s) signed in", transport.Clean(who.TenantID, 40)), nil)
+	case who.account() == "":
+		return "", unproven("Microsoft did not say who signed in", nil)
 	}
-	for _, name := range []string{claims.Name, claims.UPN} {
-		if name != "" {
-			return transport.Clean(name, 200), nil
-		}
-	}
-	return "", unproven("Microsoft did not say who signed in", nil)
+	return who.account(), nil
 }
+
+// claims are what an identity token says about a person.
+type claims struct {
+	TenantID string `json:"tid"`
+	UPN      string `json:"upn"`
+	SignInAs string `json:"preferred_username"`
+}
+
+// account is the upn, which is what the tenant's directory and its audit log
+// call somebody: a guest is eve_fabrikam.com#EXT#@contoso.onmicrosoft.com there.
+// Microsoft sends it to applications that ask for it. Without it, account is
+// the name that somebody signs in with. As a rule that is the same, but for
+// guests it is the name at home, and it may be an alias.
+// https://learn.microsoft.com/entra/identity-platform/optional-claims-reference
+func (c claims) account() string { return cmp.Or(c.UPN, c.SignInAs) }
 
 // unproven is the refusal of a sign-in that may be anybody's.
 func unproven(problem string, err error) error {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -42,7 +43,7 @@ type provider struct {
 	proxy string // for LoginURL
 	admin *http.Client
 
-	answered chan string // an answer of the token endpoint each: "400 slow_down"
+	answered chan string // an answer of the token endpoint each: "400 slow_down", "400 (empty)"
 }
 
 // startProvider starts one whose device codes have this lifetime and interval,
@@ -201,7 +202,9 @@ func (p *provider) front() {
 				body = p.renamed(body)
 			case strings.HasSuffix(path, "/token"):
 				var answer struct{ Error string }
-				_ = json.Unmarshal(body, &answer) // some are empty
+				if json.Unmarshal(body, &answer); len(body) == 0 {
+					answer.Error = "(empty)"
+				}
 				p.answered <- strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, answer.Error))
 			}
 			resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -406,8 +409,70 @@ func TestGlewlwydApprovesRotatesAndNoticesReuse(t *testing.T) {
 	says(t, r.Problem, "the sign-in service refused the stored sign-in without saying why (400)")
 	says(t, r.Advice, "!o365-auditlog-auth-reset")
 	hides(t, "the error", err, first, last, shelf.field("access"))
-	if got := p.answers(); shelf.empty() || !slices.Equal(got, []string{"400", "400", "400", "400"}) {
+	if got := p.answers(); shelf.empty() || len(got) != 4 || strings.Join(got, "") != strings.Repeat("400 (empty)", 4) {
 		t.Errorf("stored %v; answers %q", !shelf.empty(), got)
+	}
+
+	unused := url.Values{"grant_type": {"refresh_token"}, "client_id": {clientID}, "refresh_token": {last}}
+	resp, err := http.PostForm(p.proxy+"/"+tenantID+"/oauth2/v2.0/token", unused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := p.answers(); !slices.Equal(got, []string{"400 (empty)"}) {
+		t.Errorf("the sign-in has not ended: %q", got)
+	}
+	if err := a.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	code = start(t, a)
+	p.approve("ada", code)
+	if upn, err := a.Wait(t.Context(), code); err != nil || upn != ada {
+		t.Errorf("after what is advised: %q, %v", upn, err)
+	}
+}
+
+// A process that stops while it waits, and one that cannot store what it was
+// given at once, lose nothing.
+func TestGlewlwydsCodesAndTokensSurviveUs(t *testing.T) {
+	p := startProvider(t, 60, 1)
+	a, shelf := p.account()
+	code := start(t, a)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.Wait(ctx, code)
+		done <- err
+	}()
+	p.until("400 authorization_pending")
+	stop()
+	if err := <-done; !errors.Is(err, context.Canceled) || !shelf.empty() {
+		t.Fatalf("stopped: %v", err)
+	}
+	p.approve("ada", code)
+	opened, err := signin.OpenCode(code.Seal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if upn, err := a.Wait(t.Context(), opened); err != nil || upn != ada {
+		t.Fatalf("going on: %q, %v", upn, err)
+	}
+
+	for _, failing := range []int{2, 3, 0} { // of the changes the first is the claim, the second what was given
+		changes := 0
+		shelf.fail = func(doing string) error {
+			if doing == "put" {
+				changes++
+			}
+			if doing == "put" && changes > 1 && changes <= failing {
+				return errors.New("no leader")
+			}
+			return nil
+		}
+		rejected := auditlog.Secret(shelf.field("access"))
+		if token, err := a.Token(t.Context(), rejected); err != nil || token.Access == rejected || changes != max(failing, 1)+1 {
+			t.Errorf("%d changes, %d failing: %v", changes, failing, err)
+		}
 	}
 }
 

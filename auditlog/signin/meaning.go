@@ -23,11 +23,14 @@ func (m meaning) refusal() *auditlog.Refusal {
 // Advice that several numbers share.
 const (
 	again      = "start again: !o365-auditlog-auth-start"
+	retype     = "type the command again" // in the place of again, where no person signs in
 	settings   = "whoever runs this bot checks tenant:, login_url: and client_id: in its settings"
 	inMinutes  = "try again in some minutes; https://status.cloud.microsoft tells whether Microsoft knows of it; if it stays, whoever runs this bot checks whether a proxy on the way answers in its place"
 	itsPolicy  = "an Entra administrator looks the sign-in up in Entra's sign-in log, which names the policy, and exempts this account or the application from it; until then this account cannot be used here"
 	consent    = appConsent + "; then " + again
 	appConsent = "an Entra administrator gives consent: Entra admin centre, Enterprise applications, the application, Permissions, Grant admin consent"
+	delegated  = "(delegated: Exchange.Manage of Office 365 Exchange Online; for Microsoft Graph AuditLogsQuery.Read.All)"
+	asItself   = "(application: Exchange.ManageAsApp of Office 365 Exchange Online; for Microsoft Graph AuditLogsQuery.Read.All)"
 	newSecret  = "whoever runs this bot makes a new secret or certificate for the application in the Entra admin centre, App registrations, and gives it to the bot"
 )
 
@@ -65,7 +68,7 @@ var meanings = map[int]meaning{
 	53011:  {"the account is blocked, because its home tenant sees a risk", "an administrator of the home tenant looks at the account's risk"},
 	530032: {"a security policy of the tenant blocks the sign-in", itsPolicy},
 	530035: {"the tenant's security defaults block the sign-in", "sign in with a device code instead of a password; or " + itsPolicy},
-	530036: {"a Conditional Access policy blocks device codes", "device codes cannot be used in this tenant: an Entra administrator exempts this account or the application from the policy (condition: authentication flows), or another way to sign in is set up"},
+	530036: {"a Conditional Access policy blocks device codes", "device codes cannot be used in this tenant: an Entra administrator exempts this account or the application from the policy (condition: authentication flows), or whoever runs this bot sets auth: certificate in its settings"},
 
 	// The end of a sign-in.
 	50132:  {"the sign-in has ended: it was revoked, or the password has expired or was changed", again},
@@ -82,9 +85,9 @@ var meanings = map[int]meaning{
 	65004:   {"consent was declined", "start again and consent; or " + consent},
 	65002:   {"Microsoft does not let its own application be used for this service", "whoever runs this bot registers an application of the organisation's own and sets client_id:, for Microsoft Graph graph_client_id:, in its settings"},
 	90094:   {"an administrator has to consent to what the application wants to do", consent},
-	650056:  {"the application is set up wrongly: it asks for nothing, or nobody has consented", "whoever runs this bot checks the application's API permissions (Office 365 Exchange Online, delegated, Exchange.Manage); then " + consent},
-	650057:  {"the application asks for a service that is not among its API permissions", "whoever runs this bot adds it: Office 365 Exchange Online, delegated, Exchange.Manage; then " + consent},
-	500011:  {"the service is not known in the tenant", "whoever runs this bot checks exchange_url: in its settings, and that the tenant has Exchange Online"},
+	650056:  {"the application is set up wrongly: it asks for nothing, or nobody has consented", "whoever runs this bot checks the application's API permissions " + delegated + "; then " + consent},
+	650057:  {"the application asks for a service that is not among its API permissions", "whoever runs this bot adds it " + delegated + "; then " + consent},
+	500011:  {"the service is not known in the tenant", "whoever runs this bot checks exchange_url:, for Microsoft Graph graph_url:, in its settings, and that the tenant has Exchange Online"},
 	700016:  {"the application is not known in the tenant", "whoever runs this bot checks client_id: and tenant: in its settings; an application of another tenant has to be consented to first"},
 	7000112: {"the application is disabled", "an Entra administrator enables it: Enterprise applications, the application, Properties, Enabled for users to sign in"},
 	70001:   {"the application is disabled or not known in the tenant", "whoever runs this bot checks client_id: and tenant: in its settings"},
@@ -108,7 +111,7 @@ var meanings = map[int]meaning{
 	90002:   {"there is no such tenant", "whoever runs this bot checks tenant: and login_url: in its settings"},
 	50059:   {"Microsoft cannot tell which tenant is meant", settings},
 	50128:   {"there is no tenant with this domain", "whoever runs this bot checks tenant: and login_url: in its settings"},
-	90038:   {"the tenant is in another national cloud", "whoever runs this bot sets login_url: and exchange_url: in its settings to those of that cloud"},
+	90038:   {"the tenant is in another national cloud", "whoever runs this bot sets cloud: in its settings to that one, or login_url: and exchange_url: to its addresses"},
 	50194:   {"the application is of one tenant alone, and this is another", "whoever runs this bot checks tenant: and client_id: in its settings"},
 	50196:   {"Microsoft sees the same request again and again and breaks off", "wait some minutes, then try again; if it stays, report it to whoever runs this bot"},
 	9002313: {"Microsoft finds the request malformed", again + "; if it stays, " + settings},
@@ -131,8 +134,8 @@ var applicationMeanings = map[int]meaning{
 	7000215: {meanings[7000215].problem, newSecret + " as AUDITBOT_CLIENT_SECRET_<INSTANCE>: the secret's value and not its id"},
 	7000222: {meanings[7000222].problem, newSecret + " as AUDITBOT_CLIENT_SECRET_<INSTANCE>"},
 	7000218: {"the application has to prove itself, and sent no proof", "whoever runs this bot checks certificate_file: in its settings, or AUDITBOT_CLIENT_SECRET_<INSTANCE>"},
-	650056:  {meanings[650056].problem, "whoever runs this bot checks the application's API permissions (Office 365 Exchange Online, application, Exchange.ManageAsApp); then " + appConsent},
-	650057:  {meanings[650057].problem, "whoever runs this bot adds it: Office 365 Exchange Online, application, Exchange.ManageAsApp; then " + appConsent},
+	650056:  {meanings[650056].problem, "whoever runs this bot checks the application's API permissions " + asItself + "; then " + appConsent},
+	650057:  {meanings[650057].problem, "whoever runs this bot adds it " + asItself + "; then " + appConsent},
 	65001:   {"nobody has consented yet to what the application wants to do", appConsent},
 	7000229: {meanings[7000229].problem, appConsent},
 }

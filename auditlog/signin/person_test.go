@@ -1,6 +1,7 @@
 package signin_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -110,19 +111,55 @@ func forgersKey(t *testing.T) *rsa.PrivateKey {
 	return key
 }
 
-func TestTheNameMayBeInAnotherClaim(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tenant := &liar{Server: contoso(t)}
-		tenant.lie = func(path string, answer map[string]any) {
-			if path == "token" {
-				answer["id_token"] = tenant.Sign(claims(map[string]any{"preferred_username": nil, "upn": "Ada@contoso.com", "tid": strings.ToUpper(tenantID)}))
-			}
-		}
-		a, shelf := account(tenant)
-		if err := a.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil || shelf.field("upn") != "Ada@contoso.com" {
-			t.Errorf("%v; stored is %s", err, shelf.field("upn"))
-		}
-	})
+// Of two names of an account it is the directory's that counts, which is what
+// the audit log calls it, and not the one that it may sign in with.
+func TestTheAccountIsItsUserPrincipalName(t *testing.T) {
+	const guest = "eve_fabrikam.com#EXT#@contoso.onmicrosoft.com"
+	for _, c := range []struct {
+		name, upn, preferred, expect string
+		signsIn                      bool
+	}{
+		{"one name", "", ada, ada, true},
+		{"in another case", "", "ADA@Contoso.COM", ada, true},
+		{"the other name", "Ada@contoso.com", "", ada, true},
+		{"the same twice", ada, ada, ada, true},
+		{"she signs in with an alias", "a17@contoso.com", ada, "a17@contoso.com", true},
+		{"her alias is expected", "a17@contoso.com", ada, ada, false},
+		{"a guest", "", "eve@fabrikam.com", "eve@fabrikam.com", true},
+		{"a guest by the name in the tenant", guest, "eve@fabrikam.com", strings.ToUpper(guest), true},
+		{"a guest by the name at home", guest, "eve@fabrikam.com", "eve@fabrikam.com", false},
+		{"a name that looks the same", "", "a\u200bda@contoso.com", ada, false},
+		{"a name that goes on", "", ada + ".example", ada, false},
+		{"a name after a blank", "", " " + ada, ada, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := &liar{Server: contoso(t)}
+				tenant.lie = func(path string, answer map[string]any) {
+					if path == "token" {
+						changes := map[string]any{"preferred_username": nil, "tid": strings.ToUpper(tenantID)}
+						for claim, value := range map[string]string{"preferred_username": c.preferred, "upn": c.upn} {
+							if value != "" {
+								changes[claim] = value
+							}
+						}
+						answer["id_token"] = tenant.Sign(claims(changes))
+					}
+				}
+				a, shelf := account(tenant)
+				a.Expect = c.expect
+				code := start(t, a)
+				tenant.Approve(string(code.UserCode), ada)
+				upn, err := a.Wait(t.Context(), code)
+				if want := cmp.Or(c.upn, c.preferred); c.signsIn && (err != nil || upn != want || shelf.field("upn") != want) {
+					t.Errorf("%q, %v; stored is %s", upn, err, shelf.field("upn"))
+				}
+				if !c.signsIn && (!errors.Is(err, signin.ErrSomebodyElse) || upn != "" || !shelf.empty()) {
+					t.Errorf("%q, %v; stored is %s", upn, err, shelf.field("upn"))
+				}
+			})
+		})
+	}
 }
 
 // A document that sends people or secrets elsewhere is not believed.

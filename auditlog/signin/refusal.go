@@ -227,6 +227,9 @@ func (e *serviceError) refusal(by flow) *auditlog.Refusal {
 	if known {
 		r := m.refusal()
 		r.Problem += e.marks("", "")
+		if by != byCode {
+			r.Advice = strings.ReplaceAll(r.Advice, again, retype)
+		}
 		return r
 	}
 	if e.passing() {

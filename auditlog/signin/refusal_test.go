@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,8 +70,12 @@ var numbers = []int{
 	50072, 50074, 50076, 50078, 50079, 50097, 50131, 50158, 53000, 53001, 53003, 530032, 530035, 530036,
 	50132, 50133, 50173, 70008, 700082, 70043,
 	65001, 65004, 90094, 65002, 650056, 650057, 700016, 7000112, 70001, 7000229, 7000218, 700025, 7000215, 7000222, 700027, 700024,
-	70018, 70019, 90120, 90002, 90038, 50194, 50196, 9002313,
+	70016, 70018, 70019, 70020, 90120, 90002, 90038, 50194, 50196, 9002313,
 }
+
+// actor is how advice says who does something: whoever reads it, if it begins
+// with a verb.
+var actor = regexp.MustCompile(`^(start again|type|sign in|wait|open the page|whoever runs this bot|its owner|an Entra administrator)\b|: (whoever runs this bot|an Entra administrator) `)
 
 func TestEachNumberHasASentenceOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -95,10 +100,13 @@ func TestEachNumberHasASentenceOfItsOwn(t *testing.T) {
 				if !ok || strings.Contains(words, "Microsoft's own words") {
 					t.Errorf("%s: %d: %q", name, number, r.Problem)
 				}
-				if other, ok := seen[words]; ok {
+				if other, ok := seen[words]; ok && number != 70020 { // which is 70019 to people
 					t.Errorf("%s: %d has the words of %d", name, number, other)
 				}
 				seen[words] = number
+				if byPerson := name == "code" || name == "start"; !actor.MatchString(r.Advice) || !byPerson && strings.Contains(r.Advice, "auth-start") {
+					t.Errorf("%s: %d: who does it? %q", name, number, r.Advice)
+				}
 				says(t, r.Err.Error(), "400 Bad Request", "invalid_grant", "Microsoft's own words.", mark[2:len(mark)-1], traceID, correlationID)
 			}
 		}

@@ -92,9 +92,9 @@ func (s session) token() auditlog.Token {
 // load reads what is stored. If that is nothing, or nothing that fits the
 // Account, the error is ErrNotSignedIn; the revision is right all the same.
 func (a *Account) load(ctx context.Context) (session, uint64, error) {
-	value, revision, err := a.Store.Get(ctx, a.Key)
+	value, revision, err := a.get(ctx)
 	if err != nil {
-		return session{}, 0, fmt.Errorf("reading the stored sign-in: %w", err)
+		return session{}, 0, err
 	}
 	if len(value) == 0 {
 		return session{}, revision, ErrNotSignedIn
@@ -133,6 +133,14 @@ func (a *Account) misfit(s session, tenantID string) string {
 	return ""
 }
 
+func (a *Account) get(ctx context.Context) (value []byte, revision uint64, err error) {
+	value, revision, err = a.Store.Get(ctx, a.Key)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the stored sign-in: %w", err)
+	}
+	return value, revision, nil
+}
+
 func (a *Account) put(ctx context.Context, s session, revision uint64) (bool, error) {
 	stored, err := a.Store.Put(ctx, a.Key, s.encode(), revision)
 	if err != nil {
@@ -151,27 +159,51 @@ func (a *Account) replace(ctx context.Context, s session, revision uint64) error
 	return err
 }
 
-// save stores a new session in the place of whatever is there.
+// save stores a new session in the place of whatever is there. It goes on trying
+// for as long as patience lasts: whoever signed in would have to do so again.
 func (a *Account) save(ctx context.Context, s session) error {
-	for range storeTries {
-		_, revision, err := a.Store.Get(ctx, a.Key)
-		if err != nil {
-			return fmt.Errorf("reading the stored sign-in: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := errCrossed
+	for tries := 0; tries < storeTries && errors.Is(err, errCrossed); tries++ {
+		err = insist(ctx, func() error {
+			_, revision, err := a.get(ctx)
+			if err != nil {
+				return err
+			}
+			return a.replace(ctx, s, revision)
+		})
+	}
+	return err
+}
+
+// insist calls store, and again after a while if the Store failed, until ctx
+// ends.
+func insist(ctx context.Context, store func() error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := store()
+		if err == nil || errors.Is(err, errCrossed) {
+			return err
 		}
-		if stored, err := a.put(ctx, s, revision); stored || err != nil {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
 			return err
 		}
 	}
-	return errCrossed
 }
 
 // forget empties the place of the session of this revision, which has ended
-// with reason. If another one has taken that place, it is left alone, and
-// replaced is true. It is not deleted: that could hit the other one.
-func (a *Account) forget(ctx context.Context, revision uint64, reason error) (replaced bool, err error) {
+// with reason, and returns that. If another one has taken its place, it is left
+// alone, and the error is errCrossed. It is not deleted: that could hit the
+// other one.
+func (a *Account) forget(ctx context.Context, revision uint64, reason error) error {
 	stored, err := a.Store.Put(ctx, a.Key, nil, revision)
-	if err != nil {
-		return false, fmt.Errorf("%w; and deleting it failed: %w", reason, err)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and deleting it failed: %w", reason, err)
+	case !stored:
+		return errCrossed
 	}
-	return !stored, reason
+	return reason
 }

@@ -150,7 +150,7 @@ func (a *Account) renew(ctx context.Context, rejected auditlog.Secret) (session,
 	done := a.Entra.flights.DoChan("renew "+a.Key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLimit+renewLimit)
 		defer cancel()
-		return a.renewNow(ctx, func(s session) bool { return s.valid(rejected) })
+		return a.renewNow(ctx, rejected)
 	})
 	select {
 	case <-ctx.Done():
@@ -166,11 +166,11 @@ const storeTries = 5
 
 // renewNow gets a new token and stores it; if somebody else did so meanwhile,
 // theirs is taken.
-func (a *Account) renewNow(ctx context.Context, valid func(session) bool) (session, error) {
+func (a *Account) renewNow(ctx context.Context, rejected auditlog.Secret) (session, error) {
 	for range storeTries {
-		s, revision, err := a.unclaimed(ctx, valid)
+		s, revision, err := a.unclaimed(ctx, rejected)
 		switch {
-		case err == nil && valid(s):
+		case err == nil && s.valid(rejected):
 			return s, nil
 		case err == nil:
 			s, err = a.renewClaimed(ctx, s, revision)
@@ -199,31 +199,25 @@ func (a *Account) begin(ctx context.Context, revision uint64) (session, error) {
 // renewClaimed claims the session of this revision, renews and stores it. If
 // it has ended, it is forgotten, or, if that needs no person, begun anew. The
 // error is errCrossed if somebody else was quicker.
-func (a *Account) renewClaimed(ctx context.Context, old session, revision uint64) (s session, err error) {
+func (a *Account) renewClaimed(ctx context.Context, old session, revision uint64) (session, error) {
+	until := time.Now().Add(claimLimit)
 	ctx, cancel := context.WithTimeout(ctx, renewLimit)
 	defer cancel()
-	if revision, err = a.claim(ctx, old, revision); err != nil {
+	revision, err := a.claim(ctx, old, until, revision)
+	if err != nil {
 		return session{}, err
 	}
-	s, err = a.refresh(ctx, old)
+	s, err := a.refresh(ctx, old)
 	if a.Unattended() && answered(err) {
 		s, err = a.unattended(ctx)
 	}
-	if err == nil {
-		err = a.replace(ctx, s, revision)
-	}
 	switch {
 	case err == nil:
-		return s, nil
-	case errors.Is(err, errCrossed):
+		return s, a.settle(ctx, s, until, revision)
 	case errors.Is(err, ErrNotSignedIn):
-		var replaced bool
-		if replaced, err = a.forget(ctx, revision, err); replaced {
-			err = errCrossed
-		}
-	default:
-		a.release(ctx, old, revision)
+		return session{}, a.forget(ctx, revision, err)
 	}
+	a.release(ctx, old, revision)
 	return session{}, err
 }
 

@@ -176,6 +176,19 @@ func persist[T any](ctx context.Context, until time.Time, f func(context.Context
 	}
 }
 
+// outlast is ctx, but ends that much later than ctx does: for what is lost if
+// it is given up half way.
+func outlast(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(by, func() { cancel(context.Cause(ctx)) })
+	})
+	return longer, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
 // base is the tenant's address at the service, checked before anything goes
 // there, without a final slash.
 func (e *Entra) base() (string, error) {

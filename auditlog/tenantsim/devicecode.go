@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -66,14 +65,14 @@ func (s *Server) deviceCode(v *visit) response {
 	}
 	f := s.newFlow(tenant, g)
 	page := v.base + "/devicelogin"
-	return unstored(jsonResponse(http.StatusOK, jsonType, map[string]any{
+	return s.issue(map[string]any{
 		"user_code":        f.userCode,
 		"device_code":      f.deviceCode,
 		"verification_uri": page,
 		"expires_in":       int(codeLifetime.Seconds()),
 		"interval":         int((f.interval + time.Second - 1) / time.Second),
 		"message":          fmt.Sprintf("To sign in, open the page %s in a web browser and enter the code %s.", page, f.userCode),
-	}))
+	})
 }
 
 func (s *Server) newFlow(tenant string, g grant) *deviceFlow {
@@ -172,6 +171,17 @@ func (s *Server) Approve(userCode, upn string) error {
 	s.prepare()
 	_, err := s.approve(userCode, upn)
 	return err
+}
+
+// ApproveAnyway is [Server.Approve] by a service that fails to check whether the
+// account may sign in: one of another organisation gets that one's tokens.
+func (s *Server) ApproveAnyway(userCode, upn string) error {
+	s.prepare()
+	account, ok := s.account(upn)
+	if !ok {
+		return fmt.Errorf("signing in as %s: there is no such account in %s", upn, s.Tenant.Name)
+	}
+	return s.settle(userCode, func(f *deviceFlow) { f.grant.account, f.state = account, flowApproved })
 }
 
 // approve returns why the account may not sign in, nil if it may.

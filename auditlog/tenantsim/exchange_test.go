@@ -230,6 +230,17 @@ func TestACmdletThatIsListedButNotSimulatedSaysSo(t *testing.T) {
 	}
 }
 
+func TestRequestsAreCountedAfterTheyAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := start(t, load(t))
+	for range 1005 {
+		get(t, s.URL+"/contoso.com/discovery/v2.0/keys")
+	}
+	if all, n := s.Requests(), s.Asked("keys"); len(all) != 1000 || n != 1005 {
+		t.Errorf("%d are remembered and %d counted", len(all), n)
+	}
+}
+
 func TestRequestsAreRemembered(t *testing.T) {
 	t.Parallel()
 	s := start(t, numbered(t, 1))

@@ -3,6 +3,7 @@ package tenantsim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -16,14 +17,14 @@ import (
 // unless [Fault.On] says otherwise. Faults of rows do nothing to other
 // requests.
 //
-// [Throttled], [Unavailable], [Unauthorized], [Forbidden], [GaveUp] and
-// [Silent] keep the request from being served; a session does not move on.
+// [Throttled], [Unavailable], [Unauthorized], [Forbidden], [GaveUp], [Silent]
+// and [Echo] keep the request from being served; a session does not move on.
 // With all others it does, and what was in the broken answer does not come
 // again. Faults that come now and then, without being asked for, are
 // [Server.Odds].
 type Fault struct {
 	on      string
-	instead func() response
+	instead func(*visit) response
 	page    func(*page)
 	wire    func(*response)
 	fate    string // status of an audit log query of Graph, from now on
@@ -78,9 +79,11 @@ func (s *Server) draw(name string) Fault {
 
 const searchCmdlet = "Search-UnifiedAuditLog"
 
-func instead(f func() response) Fault { return Fault{on: searchCmdlet, instead: f} }
-func onPage(f func(*page)) Fault      { return Fault{on: searchCmdlet, page: f} }
-func onWire(f func(*response)) Fault  { return Fault{on: searchCmdlet, wire: f} }
+func instead(f func() response) Fault {
+	return Fault{on: searchCmdlet, instead: func(*visit) response { return f() }}
+}
+func onPage(f func(*page)) Fault     { return Fault{on: searchCmdlet, page: f} }
+func onWire(f func(*response)) Fault { return Fault{on: searchCmdlet, wire: f} }
 
 // Nothing goes wrong: it lets a request pass before the next fault.
 var Nothing = Fault{on: searchCmdlet}
@@ -123,6 +126,41 @@ var GaveUp = instead(func() response {
 
 // Silent is an answer without rows and without a reason.
 var Silent = instead(func() response { return page{}.response() })
+
+// Echo is a 400 whose words repeat what was sent: of each field of a form, and
+// of the token in the header, the first n bytes, or all of it if n is 0.
+func Echo(n int) Fault {
+	return Fault{on: searchCmdlet, instead: func(v *visit) response {
+		var sent []string
+		for _, field := range slices.Sorted(maps.Keys(v.PostForm)) {
+			sent = append(sent, field+" "+start(v.PostForm.Get(field), n))
+		}
+		if token, ok := strings.CutPrefix(v.Header.Get("Authorization"), "Bearer "); ok {
+			sent = append(sent, "Bearer "+start(token, n))
+		}
+		text := "The request is not understood: " + strings.Join(sent, ", ") + "."
+		switch {
+		case v.PostForm != nil:
+			return refuse("invalid_request", unlistedError, "%s", text).response(v)
+		case strings.Contains(v.URL.Path, "/security/auditLog/"):
+			return graphError(http.StatusBadRequest, "BadRequest", text)
+		}
+		r := cmdletError(http.StatusBadRequest, "BadRequest", "", text)
+		r.set("X-Ms-Diagnostics", text)
+		return r
+	}}
+}
+
+// unlistedError is a number of AADSTS that means nothing to anybody.
+const unlistedError = 99999999
+
+// start is the first n bytes of s, or all of it if n is 0.
+func start(s string, n int) string {
+	if n == 0 {
+		return s
+	}
+	return s[:min(n, len(s))]
+}
 
 // TimedOut gives all rows the ResultIndex -1: the service ran out of time, and
 // its result is not to be used.

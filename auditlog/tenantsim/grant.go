@@ -136,7 +136,7 @@ func (s *Server) tokens(v *visit, g grant) response {
 		"access_token":   s.accessToken(g, now, lifetime),
 	}
 	if g.account.UPN == "" {
-		return unstored(jsonResponse(http.StatusOK, jsonType, body))
+		return s.issue(body)
 	}
 	var granted []string
 	for _, name := range g.permissions() {
@@ -149,7 +149,7 @@ func (s *Server) tokens(v *visit, g grant) response {
 	if g.has("offline_access") {
 		body["refresh_token"] = s.newRefreshToken(g, now)
 	}
-	return unstored(jsonResponse(http.StatusOK, jsonType, body))
+	return s.issue(body)
 }
 
 func (s *Server) newRefreshToken(g grant, now time.Time) string {

@@ -226,8 +226,10 @@ type Server struct {
 	faults     []Fault
 	chance     *rand.Rand // for Odds
 	requests   []*Request
+	askedFor   map[string]int // how many requests there were by name
 	queries    []*graphQuery
 	refreshed  int
+	issued     []Issued
 	nextPageID int
 }
 
@@ -298,6 +300,7 @@ func (s *Server) prepare() {
 		s.assertions = map[string]bool{}
 		s.sessions = map[string]*session{}
 		s.pages = map[string]*laterPages{}
+		s.askedFor = map[string]int{}
 		s.chance = rand.New(rand.NewPCG(s.Seed, 2))
 		s.closed = make(chan struct{})
 		s.routes = s.mux()

@@ -56,18 +56,12 @@ func (s *Server) Requests() []Request {
 	return all
 }
 
-// Asked counts the requests with this Name so far; those that are forgotten
-// are not counted.
+// Asked counts the requests with this Name so far, however many are remembered
+// and however they were answered.
 func (s *Server) Asked(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for _, r := range s.requests {
-		if r.Name == name {
-			n++
-		}
-	}
-	return n
+	return s.askedFor[name]
 }
 
 // Refreshes counts the access tokens that were given for a refresh token.
@@ -137,6 +131,7 @@ func (s *Server) name(v *visit, name string, note func(*Request)) (response, boo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v.entry.Name = name
+	s.askedFor[name]++
 	if note != nil {
 		note(v.entry)
 	}
@@ -149,7 +144,7 @@ func (s *Server) name(v *visit, name string, note func(*Request)) (response, boo
 	if v.fault.instead == nil {
 		return response{}, false
 	}
-	return v.fault.instead(), true
+	return v.fault.instead(v), true
 }
 
 func (s *Server) send(w http.ResponseWriter, v *visit, reply response) {

@@ -104,6 +104,20 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return b.problem("deleting", key, err)
 }
 
+// DeleteRevision removes key if its value still has this revision.
+// [ErrConflict] means that it has another one by now, or was deleted.
+func (b *Bucket) DeleteRevision(ctx context.Context, key string, revision uint64) error {
+	tok, err := token(key)
+	switch {
+	case err != nil:
+	case revision == 0: // JetStream would take that for any revision
+		err = ErrConflict
+	default:
+		err = b.kv.Purge(ctx, tok, jetstream.LastRevision(revision))
+	}
+	return b.problem("deleting", key, err)
+}
+
 // Keys lists the keys that have a value, in no particular order.
 func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*requestTimeout)

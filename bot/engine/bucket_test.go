@@ -77,6 +77,43 @@ func TestOneOfTwoWritersHasAConflict(t *testing.T) {
 	}
 }
 
+func TestOnlyTheValueThatWasSeenIsDeleted(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, t.TempDir()).Bucket(Tokens)
+	ctx := t.Context()
+	seen, err := b.Create(ctx, "ada", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := b.Update(ctx, "ada", []byte("newer"), seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, revision := range map[string]uint64{"an older revision": seen, "none": 0} {
+		if err := b.DeleteRevision(ctx, "ada", revision); !errors.Is(err, ErrConflict) {
+			t.Errorf("deleting %s = %v, want ErrConflict", name, err)
+		}
+	}
+	if v, _, err := b.Get(ctx, "ada"); string(v) != "newer" || err != nil {
+		t.Errorf("Get = %q, %v", v, err)
+	}
+	if err := b.DeleteRevision(ctx, "ada", newer); err != nil {
+		t.Error(err)
+	}
+	if err := b.DeleteRevision(ctx, "ada", newer); !errors.Is(err, ErrConflict) {
+		t.Errorf("deleting it again = %v, want ErrConflict", err)
+	}
+	if _, err := b.Update(ctx, "ada", []byte("late"), newer); !errors.Is(err, ErrConflict) {
+		t.Errorf("updating what was deleted = %v, want ErrConflict", err)
+	}
+	if keys, err := b.Keys(ctx); len(keys) != 0 || err != nil {
+		t.Errorf("Keys = %q, %v", keys, err)
+	}
+	if _, err := b.Create(ctx, "ada", []byte("again")); err != nil {
+		t.Errorf("creating it again: %v", err)
+	}
+}
+
 func TestCompareAndSwapLosesNoChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -113,7 +113,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 // serve answers a request with what work returns, or with a fault that waits
 // for it, and puts it on record. It takes mu, and calls work without.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, values url.Values, work func() *reply) {
-	record := s.record(name, values)
+	record := s.record(r, name, values)
 	fault, _ := s.takeFault(name)
 	if fault.delay > 0 && !s.sleep(r, fault.delay) {
 		panic(http.ErrAbortHandler)

@@ -59,7 +59,7 @@ func uploadURL(s *Server, c *call) object {
 	case characters(c.Get("alt_txt")) > maxAltText:
 		return failed("alt_txt_too_large")
 	}
-	f := &file{ticket: newUUID(), created: time.Now()}
+	f := &file{ticket: s.ticket(), created: time.Now()}
 	f.ID, f.Name, f.Size = newID("F"), path.Base(c.Get("filename")), length
 	f.Type = fileType(c.Get("snippet_type"), f.Name)
 	s.files[f.ID] = f

@@ -134,6 +134,8 @@ type Server struct {
 	awaited    map[string]*delivery // by envelope id: sent, not acknowledged
 	faults     []Fault
 	requests   []*Request
+	frames     [][]byte // that were received
+	issued     []string // tickets
 }
 
 // NewServer starts a [Server] for w. The caller should call Close when

@@ -138,7 +138,7 @@ func connectionsOpen(s *Server, c *call) object {
 	if !s.app.socketMode {
 		return failed("socket_mode_not_enabled")
 	}
-	ticket := newUUID()
+	ticket := s.ticket()
 	s.tickets[ticket] = true
 	return object{"url": "ws" + strings.TrimPrefix(c.base, "http") + "/link/?ticket=" + ticket + "&app_id=" + appID}
 }
@@ -210,6 +210,7 @@ func (s *Server) read(k *socket) {
 		if err != nil || !k.awaitThaw() {
 			return
 		}
+		s.hear(text)
 		if kind == websocket.TextMessage {
 			s.acknowledge(k, text)
 		}

@@ -154,14 +154,15 @@ func localUser() string {
 // An outcome is what came of one command, as a line of --json shows it.
 type outcome struct {
 	Command string            `json:"command"`
-	Status  string            `json:"status"` // "answered", "mistake", "failure"
-	Error   string            `json:"error"`
+	Status  string            `json:"status"`  // "answered", "mistake", "failure"
+	Error   string            `json:"error"`   // if it was answered all the same: why only with what had been found
 	Context json.RawMessage   `json:"context"` // null where the command adds nothing
 	Verdict *auditlog.Verdict `json:"verdict"` // null where nothing was searched
 	Files   []string          `json:"files"`   // paths of the attachments
 
-	reply  commands.Reply
-	status int
+	reply   commands.Reply
+	status  int
+	journal string // the id of a search's; "" before there is one
 }
 
 // readLines answers one command per line, until there are no more or it is
@@ -216,20 +217,11 @@ func worse(a, b int) int {
 	return max(a, b)
 }
 
-// one answers a line. If it needs a sign-in, the person signs in and it is
-// answered then.
+// one answers a line.
 func (t *terminal) one(ctx context.Context, line string) outcome {
 	o := outcome{Command: line, Status: "answered", Files: []string{}}
-	env := t.env(&o)
-	env.Cancelled = ctx.Done() // an interrupted search answers with what it has; a second signal ends it at once
-	whole := context.WithoutCancel(ctx)
-	reply, err := commands.Run(whole, env, line)
-	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
-		if err = t.signIn(ctx, env, need.Instance); err == nil {
-			reply, err = commands.Run(whole, env, line)
-		}
-	}
-	ctx = whole
+	reply, err := t.answer(ctx, &o)
+	ctx = context.WithoutCancel(ctx)
 	o.reply = reply
 	if err == nil {
 		err = t.keepJournal(ctx, &o)
@@ -263,25 +255,23 @@ func (o *outcome) read(ctx context.Context, whole bool) error {
 
 func (o *outcome) fail(log *slog.Logger, err error) {
 	o.Status, o.status = "failure", ourFailure
-	id := ""
 	if commands.IsMistake(err) {
 		o.Status, o.status = "mistake", userMistake
-	} else {
+	}
+	o.reply = o.explain(log, err)
+}
+
+// explain says in the outcome what went wrong, and logs it under an id if it is
+// not the person's own mistake.
+func (o *outcome) explain(log *slog.Logger, err error) commands.Reply {
+	id := ""
+	if !commands.IsMistake(err) {
 		id = rand.Text()[:8]
 		log.Error("failed", "id", id, "err", err)
 	}
-	o.reply = commands.Explain(err, id)
-	o.Error = strings.TrimSpace(o.reply.Title + "\n" + o.reply.Text)
-}
-
-func (t *terminal) signIn(ctx context.Context, env commands.Env, name string) error {
-	for _, i := range env.Instances {
-		if i.Name == name {
-			_, err := i.SignIn(ctx)
-			return err
-		}
-	}
-	return fmt.Errorf("signing in: there is no instance %q", name)
+	told := commands.Explain(err, id)
+	o.Error = strings.TrimSpace(told.Title + "\n" + told.Text)
+	return told
 }
 
 // env is what a command has to work with here. Its files are noted in o.
@@ -289,43 +279,14 @@ func (t *terminal) env(o *outcome) commands.Env {
 	env := commands.Env{Prefix: t.prefix, Now: time.Now(), Instances: instancesAs(t.tenants, t.person), Admin: true}
 	for i := range env.Instances {
 		instance := env.Instances[i]
-		env.Instances[i].SignIn = func(ctx context.Context) (string, error) { return t.showCode(ctx, instance) }
+		env.Instances[i].SignIn = func(context.Context) (string, error) { return t.showCode(t.ctx, instance) } // it can be interrupted, unlike a command
 		env.Instances[i].Check = func(ctx context.Context) (string, error) { return checkSignIn(ctx, t.prefix, instance) }
 	}
-	env.Journal = t.journal
+	env.Journal = func(ctx context.Context) (*commands.Journal, error) { return t.openJournal(ctx, o) }
 	env.Keep = func(_ context.Context, name string, write func(commands.FileWriter) error) (commands.File, error) {
 		return t.keep(o, name, write)
 	}
 	return env
-}
-
-// showCode shows a device code on standard error and waits for the person.
-func (t *terminal) showCode(ctx context.Context, instance commands.Instance) (string, error) {
-	if instance.Account.Unattended() {
-		return "this instance signs in by itself; there is nothing to do", nil
-	}
-	code, err := instance.Account.Start(ctx)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(t.stderr, "Sign in to %s: open %s and enter the code %s (valid until %s UTC).\nDo not enter it if you did not just start this yourself. Waiting ...\n",
-		commands.Visible(instance.Tenant), commands.Visible(code.URL), commands.Visible(string(code.UserCode)), code.Expires.UTC().Format("15:04"))
-	upn, err := instance.Account.Wait(ctx, code)
-	if err != nil {
-		return "", err
-	}
-	return "signed in as " + upn, nil
-}
-
-func checkSignIn(ctx context.Context, prefix string, instance commands.Instance) (string, error) {
-	upn, _, ok, err := instance.Account.SignedIn(ctx)
-	if err != nil {
-		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
-	}
-	if !ok {
-		return "not signed in: " + prefix + "o365-auditlog-auth-start signs in", nil
-	}
-	return "signed in as " + upn, nil
 }
 
 // keep writes a file into the folder for attachments, or where it is read once
@@ -350,19 +311,22 @@ func (t *terminal) keep(o *outcome, name string, write func(commands.FileWriter)
 	return commands.File{Name: filepath.Base(f.Name()), Type: "json", Size: size, Open: open}, nil
 }
 
-// journal is where a search writes what it found. It is not gone on with: the
-// next start is another command.
-func (t *terminal) journal(ctx context.Context) (*commands.Journal, error) {
-	if err := commands.CheckRoom(t.engine.Space()); err != nil {
+// openJournal opens where a search writes what it found: once more if the
+// command goes on after a sign-in. The next start is another command.
+func (t *terminal) openJournal(ctx context.Context, o *outcome) (*commands.Journal, error) {
+	if err := commands.CheckRoom(t.engine.Space()); o.journal == "" && err != nil {
 		return nil, err
 	}
-	id := "exec/" + rand.Text()
-	j, err := t.engine.OpenJournal(ctx, id)
+	if o.journal == "" {
+		id := "exec/" + rand.Text()
+		o.journal = id
+		t.closers = append(t.closers, func() { _ = t.engine.DeleteJournal(context.WithoutCancel(ctx), id) }) // what stays is deleted when it is old
+	}
+	j, err := t.engine.OpenJournal(ctx, o.journal)
 	if err != nil {
 		return nil, err
 	}
-	t.closers = append(t.closers, func() { _ = t.engine.DeleteJournal(context.WithoutCancel(ctx), id) }) // what stays is deleted when it is old
-	return &commands.Journal{Write: j, Checkpoint: j.Checkpoint, Open: j.Open, Size: j.Size}, nil
+	return &commands.Journal{State: j.State(), Write: j, Checkpoint: j.Checkpoint, Open: j.Open, Size: j.Size}, nil
 }
 
 // keepJournal copies an attachment that is the journal itself to the others.
@@ -423,6 +387,9 @@ func (t *terminal) show(o outcome) error {
 	case !t.json:
 		_, err := io.WriteString(t.stdout, markdown(o.reply))
 		return err
+	}
+	if o.Error != "" {
+		fmt.Fprintln(t.stderr, commands.VisibleLines(o.Error))
 	}
 	if o.Verdict != nil {
 		if err := writeJSON(t.stderr, o.Verdict); err != nil {

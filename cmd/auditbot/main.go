@@ -1,7 +1,8 @@
 // Auditbot puts Microsoft 365's unified audit log into Slack. This is the
 // operator's door: it reads settings and secrets, puts the parts together
 // (wire.go), and runs them as a bot (run.go), as a demo on this machine
-// (demo.go), or for one command on a terminal (exec.go).
+// (demo.go), or for one command on a terminal (exec.go), or looks whether they
+// fit together (doctor.go).
 package main
 
 import (
@@ -54,6 +55,7 @@ type commandLine struct {
 	Run      runCommand      `cmd:"" help:"Connect to Slack and serve until SIGINT or SIGTERM."`
 	Demo     demoCommand     `cmd:"" help:"Try it: a simulated tenant, a simulated Slack, and the real bot between them."`
 	Exec     execCommand     `cmd:"" help:"Answer commands on this terminal, without Slack."`
+	Doctor   doctorCommand   `cmd:"" help:"Check the settings, Slack, the data folder and each instance; a line for each check."`
 	Manifest manifestCommand `cmd:"" help:"Print the manifest of the Slack app."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }

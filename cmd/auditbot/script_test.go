@@ -26,7 +26,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what scripts expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"auditbot": main, "servetenant": serveTenant})
+	testscript.Main(m, map[string]func(){"auditbot": main, "servetenant": serveTenant, "replica": replica})
 }
 
 // TestScripts plays the scripts in testdata/script: what people type, in Slack
@@ -54,14 +54,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"tenant": func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).startTenant(ts, args) },
-			"bot":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).bot(ts, args) },
-			"say":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).say(ts, neg, args) },
-			"await":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).await(ts, args) },
-			"file":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).file(ts) },
-			"press":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).press(ts, args) },
-			"code":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).code(ts, args) },
-			"slack":  func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).slackFault(ts, args) },
+			"tenant":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).startTenant(ts, args) },
+			"bot":      func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).bot(ts, args) },
+			"say":      func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).say(ts, neg, args) },
+			"await":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).await(ts, args) },
+			"file":     func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).file(ts) },
+			"press":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).press(ts, args) },
+			"code":     func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).code(ts, args) },
+			"doctor":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).doctor(ts, args) },
+			"settings": func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).settings(ts, args) },
+			"slack":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).slackFault(ts, args) },
 		},
 	})
 }
@@ -139,6 +141,7 @@ const botSettings = `
 access:
   channels: [C0INCIDENTS, G0INSIDER]
   analysts: {users: [U0ADA], groups: [S0LEADS]}
+  admins: {users: [U0LEA]}
 instances:
   - name: contoso
     tenant: contoso.onmicrosoft.com
@@ -157,7 +160,7 @@ func (s *stage) bot(ts *testscript.TestScript, args []string) {
 		return
 	}
 	if s.slack == nil {
-		s.slack = &slacksim.Server{Workspace: slacksim.Demo(), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
+		s.slack = &slacksim.Server{Workspace: withLea(slacksim.Demo()), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
 		s.slack.Workspace.Manifest = []byte(bot.Manifest())
 		ts.Check(s.slack.Start())
 		ts.Defer(s.slack.Close)
@@ -181,6 +184,17 @@ func (s *stage) bot(ts *testscript.TestScript, args []string) {
 		}
 	})
 	s.waitConnected(ts, ended)
+}
+
+// withLea is the workspace with somebody who is an admin of the bot.
+func withLea(w slacksim.Workspace) slacksim.Workspace {
+	w.Users = append(w.Users, slacksim.User{ID: "U0LEA", Name: "lea", RealName: "Lea Lead", Email: "lea@contoso.com"})
+	for i := range w.Channels {
+		if w.Channels[i].ID == "C0INCIDENTS" {
+			w.Channels[i].Members = append(w.Channels[i].Members, "U0LEA")
+		}
+	}
+	return w
 }
 
 func (s *stage) waitConnected(ts *testscript.TestScript, ended chan int) {
@@ -213,7 +227,7 @@ func (s *stage) getenv(ts *testscript.TestScript) func(string) string {
 	return func(name string) string { return known[name] }
 }
 
-var people = map[string]string{"ada": "U0ADA", "grace": "U0GRACE", "mallory": "U0MALLORY", "gus": "U0GUS", "frida": "U0FRIDA"}
+var people = map[string]string{"lea": "U0LEA", "ada": "U0ADA", "grace": "U0GRACE", "mallory": "U0MALLORY", "gus": "U0GUS", "frida": "U0FRIDA"}
 
 // say is "say USER [-in CHANNEL] TEXT": somebody types in the incident thread,
 // or in a channel, or with "-in dm" to the bot. Standard output is what the bot
@@ -407,9 +421,17 @@ func (s *stage) file(ts *testscript.TestScript) {
 }
 
 // code is "code approve|deny|expire UPN": somebody does so with the code that
-// was sent last, on Microsoft's page. Standard output is empty.
+// was sent last, on Microsoft's page, and with "code approve-anyway" Microsoft
+// does not look at who that is. Standard output is empty. "code none" is that no
+// code waits.
 func (s *stage) code(ts *testscript.TestScript, args []string) {
 	codes := s.tenant.UserCodes()
+	if args[0] == "none" {
+		if len(codes) > 0 {
+			ts.Fatalf("%d codes wait", len(codes))
+		}
+		return
+	}
 	if len(codes) == 0 {
 		ts.Fatalf("there is no code")
 	}
@@ -417,6 +439,8 @@ func (s *stage) code(ts *testscript.TestScript, args []string) {
 	switch args[0] {
 	case "approve":
 		ts.Check(s.tenant.Approve(last, args[1]))
+	case "approve-anyway":
+		ts.Check(s.tenant.ApproveAnyway(last, args[1]))
 	case "deny":
 		ts.Check(s.tenant.Deny(last))
 	case "expire":
@@ -425,12 +449,15 @@ func (s *stage) code(ts *testscript.TestScript, args []string) {
 }
 
 // slackFault is "slack refuse TYPE..." for blocks that the workspace does not
-// take, and "slack fail METHOD ERROR" for one request.
+// take, "slack fail METHOD ERROR" for one request, and "slack no-email USER" for
+// somebody whose e-mail address is not shown.
 func (s *stage) slackFault(ts *testscript.TestScript, args []string) {
 	switch args[0] {
 	case "refuse":
 		s.slack.Refuse(args[1:]...)
 	case "fail":
 		s.slack.Fail(slacksim.APIError(args[1], args[2]))
+	case "no-email":
+		s.slack.ChangeUser(people[args[1]], func(u *slacksim.User) { u.Email = "" })
 	}
 }

@@ -53,21 +53,6 @@ type adminSettings struct {
 	Users []string `yaml:"users"`
 }
 
-type instanceSettings struct {
-	Name        string            `yaml:"name"`
-	Tenant      string            `yaml:"tenant"`
-	LoginURL    string            `yaml:"login_url"`
-	ExchangeURL string            `yaml:"exchange_url"`
-	GraphURL    string            `yaml:"graph_url"`
-	Auth        string            `yaml:"auth"`
-	UPN         string            `yaml:"upn"`
-	Accounts    map[string]string `yaml:"accounts"`
-	ClientID    string            `yaml:"client_id"`
-	GraphClient string            `yaml:"graph_client_id"`
-	Backend     string            `yaml:"backend"`
-	Insecure    bool              `yaml:"insecure"`
-}
-
 type engineSettings struct {
 	DataDir string `yaml:"data_dir"`
 }
@@ -80,16 +65,6 @@ type logSettings struct {
 	Level string `yaml:"level"`
 }
 
-// exchangeShellApp is Microsoft's own application behind Connect-ExchangeOnline
-// -Device. It is present in every tenant.
-const exchangeShellApp = "fb78d390-0c51-40cd-8e17-fdbfab77341b"
-
-// The ways to sign in.
-const (
-	authDeviceCode = "device_code"
-	authPassword   = "password"
-)
-
 func defaultSettings() settings {
 	return settings{
 		Slack:  slackSettings{APIURL: "https://slack.com/api/", Prefix: "!"},
@@ -98,20 +73,6 @@ func defaultSettings() settings {
 
 		Retention: retentionSettings{ResultsDays: 30},
 	}
-}
-
-func (i *instanceSettings) setDefaults() {
-	set := func(s *string, value string) {
-		if *s == "" {
-			*s = value
-		}
-	}
-	set(&i.LoginURL, "https://login.microsoftonline.com")
-	set(&i.ExchangeURL, "https://outlook.office365.com")
-	set(&i.GraphURL, "https://graph.microsoft.com")
-	set(&i.Backend, "auto")
-	set(&i.Auth, authDeviceCode)
-	set(&i.ClientID, exchangeShellApp)
 }
 
 // loadSettings reads a settings file. Its mistakes are a [*commands.Mistake].
@@ -190,8 +151,6 @@ func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 	return nil
 }
 
-var instanceName = regexp.MustCompile(`^[a-z0-9_]+$`)
-
 func (s settings) check() error {
 	if err := checkURL("slack.api_url", s.Slack.APIURL); err != nil {
 		return err
@@ -254,28 +213,6 @@ func (a accessSettings) check() error {
 	return nil
 }
 
-func (i instanceSettings) check() error {
-	switch {
-	case !instanceName.MatchString(i.Name):
-		return errors.New("name must consist of a-z, 0-9 and _")
-	case i.Tenant == "":
-		return errors.New("tenant is missing: the organisation's domain (contoso.onmicrosoft.com) or GUID")
-	case slices.Contains([]string{"common", "organizations", "consumers"}, strings.ToLower(i.Tenant)) || strings.ContainsAny(i.Tenant, "/?# "):
-		return fmt.Errorf("tenant: %q is not one organisation's domain or GUID", i.Tenant)
-	case i.Auth != authDeviceCode && i.Auth != authPassword:
-		return fmt.Errorf("auth: %q is not one of device_code, password", i.Auth)
-	case i.Auth == authPassword && i.UPN == "":
-		return errors.New("upn is missing: auth: password signs in as one account")
-	case i.Auth == authDeviceCode && i.UPN != "":
-		return errors.New("upn is for auth: password; with device_code each analyst signs in as themselves (accounts: maps Slack users to accounts)")
-	case !slices.Contains([]string{"auto", "exchange", "graph"}, i.Backend):
-		return fmt.Errorf("backend: %q is not one of auto, exchange, graph", i.Backend)
-	case i.Backend == "graph" && i.GraphClient == "":
-		return errors.New("graph_client_id is missing: backend: graph needs an own app's id")
-	}
-	return errors.Join(checkURL("login_url", i.LoginURL), checkURL("exchange_url", i.ExchangeURL), checkURL("graph_url", i.GraphURL))
-}
-
 // checkURL refuses addresses that secrets must not be sent to: plain http, but
 // for this machine.
 func checkURL(key, text string) error {
@@ -283,12 +220,16 @@ func checkURL(key, text string) error {
 	if err != nil || u.Host == "" || u.User != nil {
 		return fmt.Errorf("%s: %q is not a URL", key, text)
 	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	loopback := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u)) {
 		return fmt.Errorf("%s: %s must begin with https://", key, u.Redacted())
 	}
 	return nil
+}
+
+// loopback tells whether an address is on this machine.
+func loopback(u *url.URL) bool {
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func (l logSettings) level() (slog.Level, error) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,8 @@ type tenant struct {
 	store    signin.Store
 	seen     seenOperations
 	dir      string // the data folder
-	Password auditlog.Secret
+	proof
+	unused []string // warnings of secrets that are set in vain; the first tenant has all
 }
 
 // A graphSide is the same tenant through Microsoft Graph, with a sign-in of its
@@ -48,36 +50,32 @@ type graphSide struct {
 
 // newTenants makes the configured instances. Their tokens are kept in e.
 func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*tenant, error) {
+	unused := s.unusedSecrets(os.Environ())
 	var all []*tenant
 	for _, i := range s.Instances {
+		proof, err := i.proof(getenv)
+		if err != nil {
+			return nil, misnamed(err, unused)
+		}
 		t := &tenant{
 			instanceSettings: i,
-			entra: &signin.Entra{
-				HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.ClientID, Resource: resource(i.ExchangeURL, "https://outlook.office365.com"),
-			},
-			exchange: &exchange.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.ExchangeURL, ID: i.Tenant},
-			store:    tokenStore(e.Bucket(engine.Tokens)),
-			seen:     seenOperations{e.Bucket(engine.Seen), i.Name},
-			dir:      s.Engine.DataDir,
+			entra:            i.entra(i.ClientID, resource(i.ExchangeURL, cloudNamed(globalCloud).exchange)),
+			exchange:         &exchange.Tenant{HTTP: microsoft(i, 110*time.Second), URL: i.ExchangeURL, ID: i.Tenant},
+			store:            tokenStore(e.Bucket(engine.Tokens)),
+			seen:             seenOperations{e.Bucket(engine.Seen), i.Name},
+			dir:              s.Engine.DataDir,
+			proof:            proof,
+			unused:           unused,
 		}
+		unused = nil
 		if i.GraphClient != "" {
 			submitted := submissions{e.Bucket(engine.Queries), strings.ToLower(i.Tenant)}
 			t.graph = &graphSide{
-				&signin.Entra{
-					HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: i.GraphClient,
-					Resource: resource(i.GraphURL, "https://graph.microsoft.com"),
-				},
+				i.entra(i.GraphClient, resource(i.GraphURL, cloudNamed(globalCloud).graph)),
 				&graph.Tenant{
 					HTTP: microsoft(i, 110*time.Second), URL: i.GraphURL, ID: i.Tenant,
 					Count: submitted.add, Counted: submitted.count,
 				},
-			}
-		}
-		if i.Auth == authPassword {
-			var err error
-			name := "AUDITBOT_PASSWORD_" + strings.ToUpper(i.Name)
-			if t.Password, err = needSecret(getenv, name, "the password of "+i.UPN); err != nil {
-				return nil, err
 			}
 		}
 		all = append(all, t)
@@ -85,11 +83,44 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 	return all, nil
 }
 
+// entra is the tenant's Entra ID as an application asks it for tokens.
+func (i instanceSettings) entra(clientID, resource string) *signin.Entra {
+	return &signin.Entra{HTTP: microsoft(i, 30*time.Second), LoginURL: i.LoginURL, Tenant: i.Tenant, ClientID: clientID, Resource: resource}
+}
+
+// misnamed adds to the mistake of a missing secret which ones are there in vain.
+func misnamed(err error, unused []string) error {
+	m, ok := errors.AsType[*commands.Mistake](err)
+	if !ok || len(unused) == 0 {
+		return err
+	}
+	return &commands.Mistake{Problem: m.Problem + "; " + strings.Join(unused, "; "), Hint: m.Hint}
+}
+
+// certificateNotice is for how long before its end a certificate is warned of.
+const certificateNotice = 30 * 24 * time.Hour
+
 // warnings say what an operator should not have configured without a reason.
 func (t *tenant) warnings() []string {
-	var all []string
-	if t.Auth == authPassword {
-		all = append(all, "auth: password is set: it needs an account without multi-factor authentication, and the audit log does not tell who searched")
+	all := slices.Clone(t.unused)
+	switch {
+	case t.Auth == authPassword:
+		all = append(all, "auth: password is set: it needs an account without multi-factor authentication, so whoever learns the password can use it from anywhere")
+	case t.Auth == authClientSecret:
+		all = append(all, "auth: client_secret is set: the secret is sent with each sign-in, and whoever learns it can use it from anywhere; a certificate is better, since its private key never leaves this machine")
+	case t.Certificate != nil && time.Until(t.Certificate.Expires()) < certificateNotice:
+		all = append(all, fmt.Sprintf("the certificate in %s ends on %s, and nobody can search then: make a new one and register it in the Entra admin centre before",
+			t.CertificateFile, t.Certificate.Expires().UTC().Format(time.DateOnly)))
+	}
+	if t.shared() {
+		who := "account " + t.UPN
+		if t.application() {
+			who = "application " + t.ClientID
+		}
+		all = append(all, "sign_in: instance: the audit log does not tell who searched, and all who may ask here search with the rights of the "+who)
+	}
+	if doubt := t.doubt(); doubt != "" {
+		all = append(all, doubt+": no answer will be complete")
 	}
 	if t.Insecure {
 		all = append(all, "insecure: true is set: certificates of Microsoft's hosts are not checked, so whoever is on the way can take tokens and change results")
@@ -119,11 +150,15 @@ func microsoft(i instanceSettings, timeout time.Duration) *http.Client {
 // account is the sign-in that a person uses on one side of the tenant.
 func (t *tenant) account(entra *signin.Entra, side string, p bot.Person) *signin.Account {
 	a := &signin.Account{Entra: entra, Store: t.store, Key: side + "/" + p.ID, Expect: cmp.Or(t.Accounts[p.ID], p.Email)}
-	if t.Auth == authPassword {
-		a.Key, a.Expect, a.Password = side, t.UPN, t.Password
+	if t.shared() {
+		a.Key, a.Expect = side, t.UPN
+		a.Password, a.ClientSecret, a.Certificate = t.Password, t.ClientSecret, t.Certificate
 	}
 	return a
 }
+
+// shared tells whether all who may ask share one sign-in.
+func (t *tenant) shared() bool { return t.SignIn == signInInstance }
 
 // as is the instance as a person reaches it. Somebody on a terminal has the ID
 // "local:name".
@@ -134,7 +169,7 @@ func (t *tenant) as(p bot.Person) commands.Instance {
 		Name:     t.Name,
 		Tenant:   t.Tenant,
 		Insecure: t.Insecure,
-		Shared:   t.Auth == authPassword,
+		Shared:   t.shared(),
 		Log:      t.log(source),
 		Exchange: source,
 		Account:  account,
@@ -147,7 +182,7 @@ func (t *tenant) as(p bot.Person) commands.Instance {
 // log is the tenant's audit log through one source. What it puts aside goes to
 // the disk whose free space searches are refused by.
 func (t *tenant) log(source auditlog.Source) *auditlog.Log {
-	return &auditlog.Log{Sources: []auditlog.Source{source}, Version: version(), Dir: t.dir}
+	return &auditlog.Log{Sources: []auditlog.Source{source}, Version: version(), Dir: t.dir, Doubt: t.doubt()}
 }
 
 // graphAs is the tenant's Graph side as a person reaches it.
@@ -156,18 +191,19 @@ func (t *tenant) graphAs(p bot.Person) commands.Instance {
 	remote := new(commands.Remote)
 	source := &graph.Source{Tenant: t.graph.Tenant, Token: account.Token, Recall: remote.Recall, Remember: remote.Remember, Waiting: remote.Waiting}
 	return commands.Instance{
-		Name:     t.Name + "-graph", // which no instance can be called
-		Tenant:   t.Tenant + " (Microsoft Graph)",
-		Insecure: t.Insecure,
-		Shared:   t.Auth == authPassword,
-		Log:      t.log(source),
-		Account:  account,
-		GraphOf:  t.Name,
-		Budget:   t.graph.Budget,
-		Remote:   remote,
-		National: !strings.HasPrefix(t.GraphURL, "http://") && !strings.EqualFold(strings.TrimRight(t.GraphURL, "/"), "https://graph.microsoft.com"),
-		Seen:     t.seen.list,
-		See:      t.seen.add,
+		Name:      t.Name + "-graph", // which no instance can be called
+		Tenant:    t.Tenant + " (Microsoft Graph)",
+		Insecure:  t.Insecure,
+		Shared:    t.shared(),
+		Log:       t.log(source),
+		Account:   account,
+		GraphOf:   t.Name,
+		Budget:    t.graph.Budget,
+		Remote:    remote,
+		MaySearch: source.MaySearch,
+		National:  t.national(),
+		Seen:      t.seen.list,
+		See:       t.seen.add,
 	}
 }
 
@@ -250,8 +286,8 @@ type submissions struct {
 	tenant string
 }
 
-// storePatience is how long a search is held up by a store that does not answer
-// when a query is counted.
+// storePatience is how long an answer of the store is waited for, while a search
+// is held up by counting a query or by a token.
 const storePatience = 5 * time.Second
 
 func (s submissions) add() {
@@ -277,17 +313,31 @@ func (s submissions) count() (n int) {
 	return n
 }
 
-// tokenStore keeps tokens in a bucket of the engine.
+// tokenStore keeps tokens in a bucket of the engine. An engine that dies, in
+// whatever process it is, leaves unanswered what it was asked, so no answer is
+// waited for longer than storePatience. Then reading is tried once more; whether
+// to write again is for signin to know.
 func tokenStore(b *engine.Bucket) signin.Store {
+	get := func(ctx context.Context, key string) ([]byte, uint64, error) {
+		ctx, cancel := context.WithTimeout(ctx, storePatience)
+		defer cancel()
+		value, revision, err := b.Get(ctx, key)
+		if errors.Is(err, engine.ErrNotFound) {
+			return nil, 0, nil
+		}
+		return value, revision, err
+	}
 	return signin.Store{
 		Get: func(ctx context.Context, key string) ([]byte, uint64, error) {
-			value, revision, err := b.Get(ctx, key)
-			if errors.Is(err, engine.ErrNotFound) {
-				return nil, 0, nil
+			value, revision, err := get(ctx, key)
+			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+				return get(ctx, key)
 			}
 			return value, revision, err
 		},
 		Put: func(ctx context.Context, key string, value []byte, revision uint64) (bool, error) {
+			ctx, cancel := context.WithTimeout(ctx, storePatience)
+			defer cancel()
 			var err error
 			if revision == 0 {
 				_, err = b.Create(ctx, key, value)
@@ -353,6 +403,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Prefix:    s.Slack.Prefix,
 		Access:    s.Access.access(),
 		Instances: func(p bot.Person) []commands.Instance { return instancesAs(tenants, p) },
+		Doctor:    doctorOf(s, getenv, e, api),
 	}
 	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
 }

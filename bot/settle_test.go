@@ -1,0 +1,422 @@
+package bot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"auditbot/auditlog"
+	"auditbot/auditlog/signin"
+	"auditbot/auditlog/tenantsim"
+	"auditbot/bot/engine"
+	"auditbot/bot/slacksim"
+	"auditbot/commands"
+)
+
+// begin is a command that begins a sign-in, as auth-start does.
+func begin(ctx context.Context, env commands.Env, _ string) (commands.Reply, error) {
+	said, err := env.Instances[0].SignIn(ctx)
+	return commands.Reply{Title: "beginning", Text: said}, err
+}
+
+// open waits for the code that Ada is sent.
+func (s *stage) open() (n *code) {
+	s.t.Helper()
+	s.until(func() bool {
+		n = s.bot.codes.find("contoso/U0ADA")
+		return n != nil
+	})
+	return n
+}
+
+// settleIn waits until the bot answers.
+func (s *stage) settleIn() {
+	s.t.Helper()
+	s.reply(s.say("U0ADA", "!help"), "What you can ask")
+}
+
+// allSettled stops the bot, which brings what it has begun to its end, and looks
+// that no sign-in is left for the next start.
+func (s *stage) allSettled() {
+	s.t.Helper()
+	s.stop()
+	if keys, err := s.engine.Bucket(engine.SignIns).Keys(s.t.Context()); len(keys) > 0 || err != nil {
+		s.t.Errorf("sign-ins are left: %q, %v", keys, err)
+	}
+}
+
+func (s *stage) wantSignedIn(want bool) {
+	s.t.Helper()
+	if _, _, ok, err := s.instance.Account.SignedIn(s.t.Context()); ok != want || err != nil {
+		s.t.Errorf("signed in: %v, %v", ok, err)
+	}
+}
+
+// told are the direct messages to somebody that contain text.
+func (s *stage) told(user, text string) (n int) {
+	for _, m := range s.slack.History(s.slack.OpenDM(user)) {
+		if strings.Contains(shownIn(m), text) {
+			n++
+		}
+	}
+	return n
+}
+
+// A yes is Microsoft's to a code, which is held back on its way.
+type yes struct {
+	said chan struct{} // closed when it is on its way
+	pass chan struct{} // closed by the test to let it arrive
+}
+
+func holdYes(s *stage) yes {
+	y := yes{make(chan struct{}), make(chan struct{})}
+	s.instance.Account.Entra.HTTP = &http.Client{Transport: y}
+	return y
+}
+
+func (y yes) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusOK && strings.HasSuffix(r.URL.Path, "/token") {
+		close(y.said)
+		<-y.pass
+	}
+	return resp, err
+}
+
+func TestASignInThatCrossesAStopOfTheBotCounts(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, signInOnce())
+	yes := holdYes(s)
+	asked := s.say("U0ADA", search)
+	prompt := s.direct("Enter the code")
+	s.reply(asked, "Sign in to contoso")
+	s.signIn(tenant)
+	<-yes.said
+	context.AfterFunc(s.bot.life, func() { close(yes.pass) })
+	s.stop()
+	s.instance.Account.Entra.HTTP = nil
+	s.wantSignedIn(true)
+	if s.direct("Signed in to").TS != prompt.TS {
+		t.Error("the code is still in its message")
+	}
+	s.start()
+	s.reply(asked, "all of it")
+}
+
+func TestACancelThatCrossesMicrosoftsYesWins(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	yes := holdYes(s)
+	var refusals atomic.Int32
+	reset := s.instance.Account.Store.Delete
+	s.instance.Account.Store.Delete = func(ctx context.Context, key string) error {
+		if refusals.Add(1) < 3 {
+			return errors.New("no leader")
+		}
+		return reset(ctx, key)
+	}
+	s.say("U0ADA", search)
+	s.direct("Enter the code")
+	s.signIn(tenant)
+	<-yes.said
+	if ended, err := s.bot.cancelCode(t.Context(), s.open()); !ended || err != nil {
+		t.Fatal(ended, err)
+	}
+	close(yes.pass)
+	s.direct("⏹ Cancelled")
+	s.wantSignedIn(false)
+	if n := refusals.Load(); n != 3 {
+		t.Errorf("it was deleted with %d tries", n)
+	}
+}
+
+func TestASignInAfterACancelWaitsForItsEnd(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	yes := holdYes(s)
+	s.say("U0ADA", search)
+	s.direct("Enter the code")
+	first := s.open()
+	s.signIn(tenant)
+	<-yes.said
+	if ended, err := s.bot.cancelCode(t.Context(), first); !ended || err != nil {
+		t.Fatal(ended, err)
+	}
+	again := s.say("U0ADA", search)
+	s.reply(again, isRunning)
+	close(yes.pass)
+	s.reply(again, "I have sent you a direct message with a code")
+	if s.open() == first {
+		t.Error("the code is the cancelled one")
+	}
+	s.wantSignedIn(false)
+}
+
+// The bot died before it was known whether the cancelled code had brought
+// something.
+func TestACancelledSignInIsDeletedAfterARestartIfThatHasNotHappened(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, begin)
+	s.say("U0ADA", search)
+	s.direct("Enter the code")
+	s.stop()
+	if err := s.instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := s.bot.cancelCode(t.Context(), s.open()); !ended || err != nil {
+		t.Fatalf("%v, %v", ended, err)
+	}
+	s.start()
+	s.direct("⏹ Cancelled")
+	s.wantSignedIn(false)
+}
+
+func TestACancelledSignInLeavesALaterOneAlone(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, begin)
+	s.say("U0ADA", search)
+	s.direct("Enter the code")
+	s.stop()
+	n := s.open()
+	n.Sent, n.Cancelled = n.Sent.Add(-10*time.Minute), time.Now().Add(-5*time.Minute)
+	if err := s.bot.keepCode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.direct("⏹ Cancelled")
+	s.wantSignedIn(true)
+}
+
+func TestACancelledSignInThatCannotBeDeletedIsLeftForTheNextStart(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, begin)
+	s.say("U0ADA", search)
+	s.direct("Enter the code")
+	s.stop()
+	n := s.open()
+	n.Cancelled = time.Now()
+	n.instance.Account.Store.Delete = func(context.Context, string) error { return errors.New("no leader") }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.bot.whatCameOf(ctx, n, "ada@contoso.com", nil); !errors.Is(err, errNotForgotten) {
+		t.Errorf("it came to %v", err)
+	}
+}
+
+// The code works once, and the bot died right after that.
+func TestASignInWhoseCodeWasUsedRightBeforeARestartCounts(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, signInOnce())
+	asked := s.say("U0ADA", search)
+	s.direct("Enter the code")
+	s.reply(asked, "Sign in to contoso")
+	s.stop()
+	s.signIn(tenant)
+	if _, err := s.instance.Account.Wait(t.Context(), s.open().device); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.direct("Signed in to contoso.onmicrosoft.com as ada@contoso.com")
+	s.reply(asked, "all of it")
+}
+
+// What came of it was known, and the bot died before it had told anybody.
+func TestWhatCameOfASignInIsToldAfterARestart(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, needsSignInAlways)
+	asked := s.say("U0ADA", search)
+	prompt := s.direct("Enter the code")
+	s.reply(asked, "Sign in to contoso")
+	s.stop()
+	n := s.open()
+	n.Came = n.failed(&auditlog.Refusal{Problem: "the cat ate it"}, "ID")
+	if err := s.bot.keepCode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	polls := tenant.Asked("token")
+	s.start()
+	if s.direct("the cat ate it").TS != prompt.TS {
+		t.Error("the code is still in its message")
+	}
+	s.reply(asked, "the cat ate it")
+	s.allSettled()
+	if tenant.Asked("token") != polls {
+		t.Error("the code was polled again")
+	}
+}
+
+func TestACodeThatTheSettingsHaveNoUseForEnds(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, needsSignInAlways)
+	asked := s.say("U0ADA", search)
+	prompt := s.direct("Enter the code")
+	s.reply(asked, "Sign in to contoso")
+	s.stop()
+	polls := tenant.Asked("token")
+	s.instance.Shared = true // sign_in: instance
+	s.start()
+	if s.direct("the settings of this bot have changed. Do not enter the code").TS != prompt.TS {
+		t.Error("the code is still in its message")
+	}
+	s.reply(asked, "the settings of this bot have changed")
+	s.allSettled()
+	if tenant.Asked("token") != polls {
+		t.Error("the code was polled")
+	}
+}
+
+// A list that cannot be read is not an empty one.
+func TestCommandsThatWaitAreNotForgottenIfTheyCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	s.reply(s.say("U0ADA", search), "Sign in to contoso")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := s.bot.release(ctx, "contoso/U0ADA", func(Message) bool { return true }, ""); err == nil {
+		t.Errorf("%d were released", n)
+	}
+	if n, err := s.bot.endWaiting(ctx, Person{ID: "U0ADA"}, func(Message) bool { return true }); err == nil {
+		t.Errorf("%d were cancelled", n)
+	}
+	if waiting, err := s.bot.waiting(t.Context(), "contoso/U0ADA"); len(waiting) != 1 || err != nil {
+		t.Errorf("%d wait, %v", len(waiting), err)
+	}
+}
+
+// It might be run, too.
+func TestACommandThatMayWaitIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	task := s.bot.newTask(engine.Item{ID: "T0CONTOSO." + incidents + ".1795803011.983066"})
+	task.Message = Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: "1795803011.983066"}
+	task.asks = Person{ID: "U0ADA", Email: "ada@contoso.com"}
+	need := &commands.NeedSignIn{Instance: "contoso", Err: signin.ErrNotSignedIn}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if reply, err := s.bot.waitForSignIn(ctx, task, need); err == nil {
+		t.Errorf("it is answered with %+v", reply)
+	}
+
+	later := task.Message
+	later.Resumed++
+	if _, err := s.engine.Bucket(engine.Commands).Create(t.Context(), later.ID(), nil); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := s.bot.waitForSignIn(t.Context(), task, need)
+	if err != nil || !strings.Contains(reply.Text, "how this command went on stands below") || s.bot.codes.find("contoso/U0ADA") != nil {
+		t.Errorf("after it was released: %+v, %v", reply, err)
+	}
+}
+
+func TestCommandsThatWaitAreStartedInTheirOrder(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	s.settleIn()
+	s.stop()
+	for _, ts := range []string{"1795803013.000000", "1795803011.000000", "1795803012.000000"} {
+		m := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: ts, Text: search}
+		place := "contoso/U0ADA/" + m.ID()
+		m.Resumed++
+		value, err := json.Marshal(m)
+		if err == nil {
+			_, err = s.engine.Bucket(engine.Waiting).Put(t.Context(), place, value)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.bot.release(t.Context(), "contoso/U0ADA", func(Message) bool { return true }, ""); n != 3 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	var order []string
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := s.engine.Work(ctx, 1, func(_ context.Context, item engine.Item) error {
+		var m Message
+		err := json.Unmarshal(item.Data, &m)
+		if order = append(order, m.TS[:10]); len(order) == 3 {
+			cancel()
+		}
+		return err
+	})
+	if got := strings.Join(order, " "); got != "1795803011 1795803012 1795803013" || err != nil {
+		t.Errorf("they were started as %s, %v", got, err)
+	}
+}
+
+const thrownAway = "A sign-in to contoso.onmicrosoft.com was thrown away"
+
+func TestAdminsAreToldOfASignInOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	s.reply(s.say("U0ADA", search), "I have sent you")
+	s.slack.Fail(slacksim.HTTPError("chat.postMessage", 503), slacksim.Lost("chat.postMessage"))
+	if err := tenant.Approve(s.awaitCode(tenant), "mallory@contoso.com"); err != nil {
+		t.Fatal(err)
+	}
+	s.direct("mallory@contoso.com signed in, but ada@contoso.com was expected")
+	s.allSettled()
+	if n := s.told("U0LEA", thrownAway); n != 1 {
+		t.Errorf("the admin was told %d times", n)
+	}
+	s.wantSignedIn(false)
+}
+
+// The bot died after it had told the admin, and before it had noted that.
+func TestAdminsAreNotToldTwice(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	s.reply(s.say("U0ADA", search), "I have sent you")
+	n := s.open()
+	if err := tenant.Approve(s.awaitCode(tenant), "mallory@contoso.com"); err != nil {
+		t.Fatal(err)
+	}
+	s.direct("mallory@contoso.com signed in")
+	s.allSettled()
+	n.Came.Untold = []string{"U0LEA", "U0GRACE"}
+	if err := s.bot.keepCode(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.until(func() bool { return s.told("U0GRACE", thrownAway) > 0 })
+	s.allSettled()
+	if lea, grace := s.told("U0LEA", thrownAway), s.told("U0GRACE", thrownAway); lea != 1 || grace != 1 {
+		t.Errorf("Lea was told %d times, and Grace %d times", lea, grace)
+	}
+}
+
+func TestAnAdminWhoCannotBeToldHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	s.settleIn()
+	s.stop()
+	s.admins = []string{"U0NOBODY", "U0LEA"}
+	s.start()
+	s.reply(s.say("U0ADA", search), "I have sent you")
+	if err := tenant.Approve(s.awaitCode(tenant), "mallory@contoso.com"); err != nil {
+		t.Fatal(err)
+	}
+	s.direct("mallory@contoso.com signed in")
+	s.allSettled()
+	if n := s.told("U0LEA", thrownAway); n != 1 {
+		t.Errorf("the admin was told %d times", n)
+	}
+}
+
+func TestWhoseSignInItIs(t *testing.T) {
+	own, shared := commands.Instance{Name: "contoso"}, commands.Instance{Name: "contoso", Shared: true}
+	if a, b, c := signInKey(own, "U0ADA"), signInKey(own, "U0LEA"), signInKey(shared, "U0ADA"); a == b || a == c || c != signInKey(shared, "U0LEA") {
+		t.Errorf("%s, %s, %s", a, b, c)
+	}
+	if prefix := signInKey(shared, "U0ADA") + "/"; strings.HasPrefix(signInKey(own, "U0ADA")+"/x", prefix) {
+		t.Errorf("what waits for Ada's own sign-in waits for %s, too", prefix)
+	}
+}

@@ -1,0 +1,193 @@
+package bot
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"auditbot/auditlog"
+	"auditbot/bot/engine"
+	"auditbot/commands"
+)
+
+// soon is how long a command runs that its sign-in has surely brought nowhere.
+const soon = time.Minute
+
+// inCircles tells whether the command in t needs a sign-in again although the
+// one before has not brought it any further.
+func (t *task) inCircles() bool {
+	return t.Resumed > 0 && t.state.Waits == "" && !t.told.Load() && time.Since(t.began) < soon
+}
+
+// waitForSignIn lets the command in t wait for its author to sign in, as often
+// as it gets further by that. With an error, it is not known whether it waits:
+// its item comes again, and with it this call.
+func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSignIn) (commands.Reply, error) {
+	if t.isCancelled() {
+		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "The command does not go on."})
+	}
+	why := reasonOf(need.Err)
+	instances := b.Instances(t.asks)
+	i := slices.IndexFunc(instances, func(i commands.Instance) bool { return i.Name == need.Instance })
+	if i < 0 || t.inCircles() {
+		problem := "the sign-in did not last"
+		if why.problem != "" {
+			problem += ": " + why.problem
+		}
+		return b.giveUp(ctx, t, b.explain(t, &auditlog.Refusal{
+			Problem: problem,
+			Advice:  "type the command again to sign in again",
+			Err:     need,
+		}))
+	}
+	instance := instances[i]
+	if gone, err := b.goneOn(ctx, t); gone || err != nil {
+		return commands.Reply{Title: "🔑 Sign in to " + instance.Tenant + " first", Text: "That sign-in is over by now: how this command went on stands below."}, err
+	}
+	if err := b.beginWaiting(ctx, t, instance); err != nil {
+		return commands.Reply{}, err
+	}
+	key := signInKey(instance, t.User)
+	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
+		if _, err := b.release(ctx, key, func(Message) bool { return true }, ""); err != nil {
+			return commands.Reply{}, err
+		}
+		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
+	}
+	said, err := b.signIn(ctx, t, instance)
+	if err != nil {
+		if err := b.endWaitingOf(ctx, t, key); err != nil {
+			return commands.Reply{}, err
+		}
+		return b.giveUp(ctx, t, b.explain(t, err))
+	}
+	open := b.codes.find(key)
+	own := !instance.Shared || open != nil && open.User == t.User
+	return signInFirst(instance, own, why, said), nil
+}
+
+// beginWaiting writes down that the command in t waits. From then on it is not
+// run as this item any more: a sign-in may release it at any moment, under an
+// id of its own.
+func (b *Bot) beginWaiting(ctx context.Context, t *task, instance commands.Instance) error {
+	if err := b.note(ctx, t, func(s *state) { s.Waits = instance.Name }); err != nil {
+		return err
+	}
+	waiting := t.Message
+	waiting.Resumed++
+	value, err := json.Marshal(waiting)
+	if err == nil {
+		_, err = b.Engine.Bucket(engine.Waiting).Put(ctx, signInKey(instance, t.User)+"/"+t.id, value)
+	}
+	if err != nil {
+		return fmt.Errorf("letting a command wait: %w", err)
+	}
+	return nil
+}
+
+// goneOn tells whether the command in t, which waited when it was tried before,
+// has been released since.
+func (b *Bot) goneOn(ctx context.Context, t *task) (bool, error) {
+	if t.state.Waits == "" {
+		return false, nil
+	}
+	later := t.Message
+	later.Resumed++
+	_, _, err := b.Engine.Bucket(engine.Commands).Get(ctx, later.ID())
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// endWaitingOf takes the command in t back from those that wait, to be answered
+// as this item. If it fails, the command must not be answered: it may be run.
+func (b *Bot) endWaitingOf(ctx context.Context, t *task, key string) error {
+	if err := b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+t.id); err != nil {
+		return fmt.Errorf("letting a command wait no longer: %w", err)
+	}
+	return b.note(ctx, t, func(s *state) { s.Waits = "" })
+}
+
+// giveUp answers a command that does not get the sign-in that it needs: with
+// what it had found until then and, in front of that, told; or with told alone
+// if that is nothing. The error is [errStopping].
+func (b *Bot) giveUp(ctx context.Context, t *task, told commands.Reply) (commands.Reply, error) {
+	if !t.long() || t.state.Waits != "" { // what waits may run elsewhere by now
+		return told, nil
+	}
+	t.cancel() // so that it asks Microsoft for nothing more
+	found, err := b.try(ctx, t)
+	switch {
+	case errors.Is(err, errStopping):
+		return commands.Reply{}, err
+	case err != nil:
+		t.log.Warn("answering with what had been found", "err", err)
+		return told, nil
+	case found.Verdict == nil || found.Verdict.Fetched == 0:
+		return told, nil
+	}
+	found.Text = strings.Join([]string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}, "\n")
+	return found, nil
+}
+
+// release puts what waits under key and is meant into the inbox, the oldest
+// first, to run or, if there is a line why its sign-in did not come, to be given
+// up. After an error it may be called again: nothing runs twice by that.
+func (b *Bot) release(ctx context.Context, key string, meant func(Message) bool, why string) (n int, err error) {
+	waiting, err := b.waiting(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range waiting {
+		if !meant(m) {
+			continue
+		}
+		m.GivenUp = why
+		if err := b.enqueue(ctx, m); err != nil {
+			return n, fmt.Errorf("running a command that waited: %w", err)
+		}
+		m.Resumed-- // as it was when it began to wait
+		if err := b.Engine.Bucket(engine.Waiting).Delete(ctx, key+"/"+m.ID()); err != nil {
+			return n, fmt.Errorf("forgetting a command that waited: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// waiting are the messages that wait under key, in the order in which they
+// were written.
+func (b *Bot) waiting(ctx context.Context, key string) ([]Message, error) {
+	bucket := b.Engine.Bucket(engine.Waiting)
+	keys, err := bucket.Keys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking for commands that wait: %w", err)
+	}
+	var found []Message
+	for _, k := range keys {
+		if !strings.HasPrefix(k, key+"/") {
+			continue
+		}
+		value, _, err := bucket.Get(ctx, k)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a command that waits: %w", err)
+		}
+		var m Message
+		if err := json.Unmarshal(value, &m); err != nil {
+			b.Log.Error("a command that waits cannot be read", "err", err)
+			continue
+		}
+		found = append(found, m)
+	}
+	slices.SortFunc(found, func(a, b Message) int { return cmp.Compare(a.TS, b.TS) })
+	return found, nil
+}
