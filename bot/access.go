@@ -173,7 +173,11 @@ func (b *Bot) unlisted(ctx context.Context, user string) (*refusal, error) {
 	}
 	for _, group := range b.Access.Groups {
 		members, err := look(&b.people.mu, b.people.groups, group, func() ([]string, error) {
-			return b.Slack.GetUserGroupMembersContext(ctx, group)
+			members, err := b.Slack.GetUserGroupMembersContext(ctx, group)
+			if refused(err, "no_such_subteam", "subteam_not_found") {
+				return nil, nil // deleted: nobody is in it
+			}
+			return members, err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("asking who is in user group %s: %w", group, err)

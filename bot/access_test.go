@@ -102,6 +102,16 @@ func TestInDoubtNobodyIsServed(t *testing.T) {
 	}
 }
 
+func TestNobodyIsInAGroupThatIsNoMore(t *testing.T) {
+	b, _ := member(t, Access{Channels: []string{"C0INCIDENTS"}, Groups: []string{"S0NONE", "S0LEADS"}})
+	if _, r, err := b.authorise(t.Context(), Message{User: "U0GRACE", Channel: "C0INCIDENTS"}); r != nil || err != nil {
+		t.Errorf("in the other group: %v, %v", r, err)
+	}
+	if _, r, err := b.authorise(t.Context(), Message{User: "U0ADA", Channel: "C0INCIDENTS"}); r != notListed || err != nil {
+		t.Errorf("in none: %v, %v", r, err)
+	}
+}
+
 func TestSlackIsNotAskedForEachCommand(t *testing.T) {
 	b, server := member(t, Access{Channels: []string{"C0INCIDENTS"}, Groups: []string{"S0SOC"}})
 	for range 5 {

@@ -101,6 +101,8 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 		b.perform = commands.Run
 	}
 	if err := b.resumeSignIns(ctx); err != nil {
+		cancel(err)
+		b.codes.polling.Wait()
 		return err
 	}
 	var running sync.WaitGroup

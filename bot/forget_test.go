@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -244,5 +245,26 @@ func TestACodeIsNotPolledAgainBeforeSlackSaysWhoHasIt(t *testing.T) {
 	n.resumed = true
 	if upn, err := s.bot.awaitSignIn(t.Context(), n); !errors.Is(err, errSignInCancelled) {
 		t.Errorf("awaitSignIn = %q, %v", upn, err)
+	}
+}
+
+func TestTwoReplicasForgetTheSameWithoutHarm(t *testing.T) {
+	t.Parallel()
+	one, _, tokens := forgetful(t, Access{Users: []string{"U0ADA"}})
+	two, _ := member(t, one.Access)
+	two.Engine = one.Engine
+	var log bytes.Buffer
+	one.Log = slog.New(slog.NewTextHandler(&log, nil)) // which locks its writer
+	two.Log = one.Log
+	keep(t, tokens, "token", "contoso/U0ADA", "contoso/U0GONE", "contoso/U0GUS", "contoso-graph/U0GUS")
+	keep(t, tokens, "", "contoso", "contoso-graph/U0ADA")
+	var both sync.WaitGroup
+	for _, b := range []*Bot{one, two} {
+		both.Go(func() { b.forgetOnce(t.Context()) })
+	}
+	both.Wait()
+	wantKeys(t, tokens, "after both,", "contoso/U0ADA")
+	if n := strings.Count(log.String(), "is deleted"); n != 3 || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("%d deletions in the log:\n%s", n, &log)
 	}
 }

@@ -183,6 +183,31 @@ func TestWhatWasFoundIsAnsweredIfNoCodeCanBeSent(t *testing.T) {
 	}
 }
 
+func TestWhereOneSignInServesAllACommandThatWaitsIsItsAuthors(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, func(ctx context.Context, env commands.Env, _ string) (commands.Reply, error) {
+		if isOver(env) {
+			return soFar()
+		}
+		return needsSignIn(ctx, env)
+	})
+	s.settleIn()
+	s.stop()
+	s.instance.Shared = true
+	s.start()
+	asked := s.say("U0ADA", search)
+	s.reply(asked, "only the admins of this bot begin it: ask lea to type !o365-auditlog-auth-start using=contoso.")
+	handle := Message{Team: "T0CONTOSO", Channel: incidents, TS: asked.TS}.handle()
+	s.reply(s.say("U0GRACE", "!cancel"), "None of your commands")
+	s.reply(s.say("U0GRACE", "!cancel "+handle), "No command "+handle)
+	s.reply(s.say("U0LEA", "!cancel"), "None of your commands")
+	s.reply(s.say("U0LEA", "!cancel "+handle), "1 command that waited for a sign-in is cancelled")
+	s.reply(asked, "Cancelled while it waited")
+	if n := len(tenant.UserCodes()); n != 0 {
+		t.Errorf("%d codes", n)
+	}
+}
+
 func TestCancelAnswersWithWhatASearchHadFoundThatWaitsForASignIn(t *testing.T) {
 	t.Parallel()
 	s, _ := newSignInStage(t, func(ctx context.Context, env commands.Env, _ string) (commands.Reply, error) {

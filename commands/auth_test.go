@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -83,13 +84,11 @@ func TestAuthResetForgetsTheSignIn(t *testing.T) {
 		if reply.Title != "Signed out of contoso.com" {
 			t.Errorf("%q", reply.Title)
 		}
-		says(t, reply.Text, "deleted here", "https://mysignins.microsoft.com")
+		says(t, reply.Text, "The sign-in of ada@contoso.com at contoso.com is deleted here.", "https://mysignins.microsoft.com")
 		if _, _, ok, err := i.Account.SignedIn(t.Context()); ok || err != nil {
 			t.Errorf("SignedIn = %v, %v", ok, err)
 		}
-		if again := answer(t, env(i), "!o365-auditlog-auth-reset"); again.Title != reply.Title {
-			t.Errorf("again: %q", again.Title)
-		}
+		says(t, answer(t, env(i), "!o365-auditlog-auth-reset").Text, "At contoso.com there was no sign-in to delete.")
 		i.Account.Password = tenantsim.ContosoPassword
 		says(t, answer(t, env(i), "!o365-auditlog-auth-reset").Text, "the next command does it again")
 
@@ -98,6 +97,65 @@ func TestAuthResetForgetsTheSignIn(t *testing.T) {
 		if _, err := Run(t.Context(), env(i), "!o365-auditlog-auth-reset"); !errors.Is(err, stuck) {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+func TestAuthResetForgetsBothSidesOfATenantAndWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := tenant(t, records(t))
+		exchange, graph, other := signedInAs(t, s, ada), signedInAs(t, s, ada), signedInAs(t, s, ada)
+		graph.Name, graph.Tenant, graph.GraphOf = "contoso-graph", "contoso.com (Microsoft Graph)", "contoso"
+		other.Name = "fabrikam"
+		var withdrawn []string
+		for _, i := range []*Instance{&exchange, &graph, &other} {
+			i.Withdraw = func(context.Context) (bool, error) {
+				withdrawn = append(withdrawn, i.Name)
+				return i.Name == "contoso-graph", nil
+			}
+		}
+		signedIn := func(i Instance) bool {
+			_, _, ok, err := i.Account.SignedIn(t.Context())
+			return ok && err == nil
+		}
+		e := env(exchange, other, graph)
+		says(t, answer(t, e, "!o365-auditlog-auth-reset using=contoso-graph").Text,
+			"at contoso.com (Microsoft Graph) is deleted here. The code that was on its way is cancelled.")
+		if !signedIn(exchange) || signedIn(graph) {
+			t.Error("using=contoso-graph is about Graph alone")
+		}
+		says(t, answer(t, e, "!o365-auditlog-auth-reset").Text,
+			"The sign-in of ada@contoso.com at contoso.com is deleted here.", "At contoso.com (Microsoft Graph) there was no sign-in")
+		if signedIn(exchange) || !signedIn(other) {
+			t.Error("it is not contoso's sign-in that was forgotten")
+		}
+		if got := strings.Join(withdrawn, " "); got != "contoso-graph contoso contoso-graph" {
+			t.Errorf("the codes of %s were withdrawn", got)
+		}
+	})
+}
+
+func TestOneSignInForAllIsTheAdmins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := signedInAs(t, tenant(t, records(t)), ada)
+		i.Shared = true
+		e := env(i)
+		e.Admins = func(context.Context) []string { return []string{"Lea", "Max", "Kim"} }
+		for _, line := range []string{"!o365-auditlog-auth-start", "!o365-auditlog-auth-reset"} {
+			m := mistaken(t, e, line)
+			says(t, m.Problem, "one sign-in serves everybody at contoso.com", "only the admins of this bot")
+			says(t, m.Hint, "ask Lea, Max or Kim to do it")
+		}
+		says(t, mistaken(t, env(i), "!o365-auditlog-auth-start").Hint, "access.admins")
+		if _, _, ok, err := i.Account.SignedIn(t.Context()); !ok || err != nil {
+			t.Errorf("SignedIn = %v, %v", ok, err)
+		}
+		e.Admin = true
+		says(t, answer(t, e, "!o365-auditlog-auth-start").Text, "a code was sent")
+		says(t, answer(t, e, "!o365-auditlog-auth-reset").Text, "revokes the sessions of ada@contoso.com in Entra")
+
+		e.Admin, i.Account.Password = false, tenantsim.ContosoPassword // nobody has to sign in there
+		says(t, answer(t, e, "!o365-auditlog-auth-start").Text, "a code was sent")
+		mistaken(t, e, "!o365-auditlog-auth-reset")
 	})
 }
 

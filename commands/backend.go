@@ -23,12 +23,12 @@ func (h *hunt) choose(ctx context.Context) error {
 	case "exchange":
 		return nil
 	case "graph":
+		if h.instance.National {
+			return mistakef("Graph can be asked for the audit log in the global cloud only, and %s is in another", h.instance.Name).hintf("write backend=exchange")
+		}
 		if !configured {
 			return mistakef("%s cannot be searched through Graph: no application is configured for it", h.instance.Name).
 				hintf("leave backend=graph out, or whoever runs this bot sets graph_client_id: to an own app that may use AuditLogsQuery.Read.All")
-		}
-		if graph.National {
-			return mistakef("Graph can be asked for the audit log in the global cloud only, and %s is in another", graph.GraphOf).hintf("write backend=exchange")
 		}
 		if len(h.Sites) > 0 {
 			return mistakef("site_ids: Graph cannot search by site").hintf(`write backend=exchange, or object_ids="https://contoso.sharepoint.com/sites/finance/*"`)
@@ -36,7 +36,7 @@ func (h *hunt) choose(ctx context.Context) error {
 		h.instance = graph
 		h.backendNote = "searched through Microsoft Graph"
 	case "", "auto":
-		if !configured || graph.National || len(h.Sites) > 0 || !h.large() {
+		if !configured || len(h.Sites) > 0 || !h.large() {
 			return nil
 		}
 		if _, err := graph.Account.Token(ctx, ""); err != nil {

@@ -188,9 +188,6 @@ func hasRecord(ctx context.Context, i Instance, start, end time.Time) (bool, err
 func (c Checkup) graph(ctx context.Context, i Instance) []Check {
 	name := i.GraphOf + " graph"
 	names := []string{name + " sign-in", name}
-	if i.National {
-		return []Check{{name, Failure, "the audit log query API of Graph is in the global cloud only", "take graph_client_id out of the settings, and backend: graph"}}
-	}
 	all := []Check{Look(ctx, names[0], func(ctx context.Context) Check { return c.signedIn(ctx, i) })}
 	if all[0].Level != OK {
 		return skip(all, names, "there is no sign-in to do it with")

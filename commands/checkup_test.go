@@ -157,10 +157,6 @@ func TestEachFaultOfAnInstanceHasItsLine(t *testing.T) {
 			func(_ *tenantsim.Server, i []Instance) { i[1].GraphOf = "another" },
 			[]string{"ok contoso graph: not used: no graph_client_id is set\n"},
 		},
-		"Graph is another cloud's": {
-			func(_ *tenantsim.Server, i []Instance) { i[1].National = true },
-			[]string{"failure contoso graph: the audit log query API of Graph is in the global cloud only -> take graph_client_id out"},
-		},
 		"Graph takes no more queries": {
 			func(_ *tenantsim.Server, i []Instance) { i[1].Budget = func() (int, int) { return 200, 200 } },
 			[]string{"warning contoso graph: may be searched; 200 of about 200 queries", "searches go through Exchange Online"},

@@ -133,7 +133,8 @@ type Instance struct {
 	Exchange *exchange.Source
 	Account  *signin.Account
 
-	Backend string // that is used if the command does not say: "auto" (also ""), "exchange", "graph"
+	Backend  string // that is used if the command does not say: "auto" (also ""), "exchange", "graph"
+	National bool   // in a national cloud, whose Graph cannot be asked for the audit log
 
 	// GraphOf is the name of the instance whose other side this is: the same
 	// tenant through Microsoft Graph, with a sign-in of its own. Exchange is
@@ -146,10 +147,6 @@ type Instance struct {
 	// MaySearch looks, at Graph, whether the person is let in to its queries,
 	// without submitting one. Nil in Exchange's side.
 	MaySearch func(ctx context.Context) error
-
-	// National tells that this is Graph of a national cloud, where it cannot
-	// be asked for the audit log.
-	National bool
 
 	// Seen is the names of operations that were seen in this tenant, and See
 	// adds some. Nil means that none are remembered.

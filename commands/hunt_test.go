@@ -315,7 +315,7 @@ func TestSizesThatCannotBe(t *testing.T) {
 
 func TestGraphIsForTheGlobalCloudOnly(t *testing.T) {
 	e := shelfEnv(&shelf{})
-	e.Instances = append(e.Instances, Instance{Name: "contoso-graph", GraphOf: "contoso", National: true})
+	e.Instances[0].National = true
 	m := mistaken(t, e, twoDays+"backend=graph")
 	says(t, m.Problem+" "+m.Hint, "global cloud only", "backend=exchange")
 	answer(t, e, twoDays+"result_size=all") // backend=auto

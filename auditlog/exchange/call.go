@@ -121,9 +121,7 @@ func (s *Source) sendAs(ctx context.Context, token auditlog.Token, r request, v 
 		return nil, transport.Lost(ctx, base.Host, call, err)
 	}
 	if !answered {
-		e := newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call) // what could be read of the body is good enough
-		e.application = token.Account == ""
-		return nil, e
+		return nil, newStatusError(resp, refusal, cmp.Or(r.cmdlet, moduleFile), call, token) // what could be read of the body is good enough
 	}
 	if err != nil {
 		return nil, &unreadable{call, err}

@@ -35,7 +35,7 @@ func (e *StatusError) Error() string {
 		transport.Said(e.Text), transport.Said(e.Diagnostics), e.CallID, cmp.Or(e.RequestID, "none"))
 }
 
-func newStatusError(resp *http.Response, body []byte, cmdlet, call string) *StatusError {
+func newStatusError(resp *http.Response, body []byte, cmdlet, call string, token auditlog.Token) *StatusError {
 	h := resp.Header
 	e := &StatusError{
 		Cmdlet:     cmdlet,
@@ -43,6 +43,8 @@ func newStatusError(resp *http.Response, body []byte, cmdlet, call string) *Stat
 		RetryAfter: transport.RetryAfter(h.Get("Retry-After")),
 		CallID:     call,
 		RequestID:  clean(h.Get("Request-Id")),
+
+		application: token.Account == "",
 	}
 	e.Text, e.Type = serviceText(body)
 	e.Type = cmp.Or(e.Type, clean(h.Get("X-ExceptionType")))
@@ -166,22 +168,8 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 		return e.applicationRoleRefusal()
 	case e.roleMissing():
 		return e.roleRefusal()
-	case e.Status == http.StatusUnauthorized && strings.Contains(strings.ToLower(e.Diagnostics), "audience"):
-		return &auditlog.Refusal{
-			Problem: "Exchange Online refused the sign-in: its token is for another service",
-			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + transport.SignInAgain,
-		}
-	case e.Status == http.StatusUnauthorized && e.application:
-		return &auditlog.Refusal{
-			Problem: "Exchange Online refused the application: it has no permission there",
-			Advice: "an Entra administrator gives it Exchange.ManageAsApp, and not Exchange.ManageAsAppV2 or Exchange.AdminAPI.ManageAsApp: App registrations, the application, " +
-				"API permissions, Office 365 Exchange Online, Application permissions, then Grant admin consent; it needs a role as well; " + untilEffect,
-		}
 	case e.Status == http.StatusUnauthorized:
-		return &auditlog.Refusal{
-			Problem: "Exchange Online refused the sign-in: it has expired, was revoked, or gives no access to Exchange Online",
-			Advice:  transport.SignInAgain + "; if it stays, the account or the app has no permission for Exchange Online",
-		}
+		return e.tokenRefusal()
 	case e.throttled():
 		return &auditlog.Refusal{
 			Problem: "Exchange Online has had too many requests from this tenant" + transport.Asking(e.RetryAfter),
@@ -205,6 +193,32 @@ func (e *StatusError) refusal() *auditlog.Refusal {
 	return &auditlog.Refusal{
 		Problem: fmt.Sprintf("Exchange Online refused the request (%d)%s", e.Status, transport.Said(e.Text)),
 		Advice:  "change the arguments that it names; if it names none, give whoever runs this bot the id " + e.CallID,
+	}
+}
+
+// tokenRefusal is what a 401 means. An application gets another token by itself.
+func (e *StatusError) tokenRefusal() *auditlog.Refusal {
+	switch forAnother := strings.Contains(strings.ToLower(e.Diagnostics), "audience"); {
+	case forAnother && e.application:
+		return &auditlog.Refusal{
+			Problem: "Exchange Online refused the application: its token is for another service",
+			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings",
+		}
+	case forAnother:
+		return &auditlog.Refusal{
+			Problem: "Exchange Online refused the sign-in: its token is for another service",
+			Advice:  "whoever runs this bot checks exchange_url: and client_id: in its settings; then " + transport.SignInAgain,
+		}
+	case e.application:
+		return &auditlog.Refusal{
+			Problem: "Exchange Online refused the application: it has no permission there",
+			Advice: "an Entra administrator gives it Exchange.ManageAsApp, and not Exchange.ManageAsAppV2 or Exchange.AdminAPI.ManageAsApp: App registrations, the application, " +
+				"API permissions, Office 365 Exchange Online, Application permissions, then Grant admin consent; it needs a role as well; " + untilEffect,
+		}
+	}
+	return &auditlog.Refusal{
+		Problem: "Exchange Online refused the sign-in: it has expired, was revoked, or gives no access to Exchange Online",
+		Advice:  transport.SignInAgain + "; if it stays, the account or the app has no permission for Exchange Online",
 	}
 }
 

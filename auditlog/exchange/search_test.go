@@ -99,6 +99,7 @@ func TestAnApplicationIsToldWhatItLacks(t *testing.T) {
 	t.Parallel()
 	for want, refusal := range map[string]http.HandlerFunc{
 		"gives it Exchange.ManageAsApp,":           refuses(http.StatusUnauthorized, "", "X-Ms-Diagnostics", `2000008;reason="no permissions"`),
+		"checks exchange_url: and client_id:":      refuses(http.StatusUnauthorized, "", "X-Ms-Diagnostics", `2000003;reason="The audience is invalid"`),
 		`the role "View-Only Audit Logs"`:          refuses(http.StatusForbidden, "\x00\x00", "Content-Encoding", "gzip"),
 		"may not run Search-UnifiedAuditLog: The ": refuses(http.StatusBadRequest, `{"error":{"message":"The term 'Search-UnifiedAuditLog' is not recognized"}}`),
 	} {

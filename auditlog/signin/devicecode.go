@@ -66,11 +66,8 @@ const (
 // person can do something about it.
 func (a *Account) Start(ctx context.Context) (*Code, error) {
 	e := a.Entra
-	if a.isApplication() {
-		return nil, &auditlog.Refusal{
-			Problem: "the application signs in as itself",
-			Advice:  "nobody needs to sign in: type the command that is to be answered",
-		}
+	if err := a.expectsNobody(); err != nil {
+		return nil, err
 	}
 	if _, err := persist(ctx, time.Now().Add(patience), e.authority); err != nil {
 		return nil, refusal(ctx, err, byCode)
@@ -111,6 +108,9 @@ func (a *Account) Start(ctx context.Context) (*Code, error) {
 // ctx had not ended. Otherwise the error is ctx's. Without an error the sign-in
 // is stored; with one it is not, as far as the Store tells.
 func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
+	if err := a.expectsNobody(); err != nil {
+		return "", err
+	}
 	if _, err := persist(ctx, c.Expires, a.Entra.authority); err != nil {
 		return "", refusal(ctx, err, byCode)
 	}
@@ -140,9 +140,9 @@ func (a *Account) Wait(ctx context.Context, c *Code) (upn string, err error) {
 func (e *Entra) poll(ctx context.Context, c *Code) (*oauth2.Token, error) {
 	interval := min(max(c.Interval, time.Second), longestInterval) + time.Second // some services find polls at the very interval too quick
 	var last error
-	for {
+	for wait := c.firstPause(interval); ; wait = c.pause(interval) {
 		select {
-		case <-time.After(c.pause(interval)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for a sign-in: %w", context.Cause(ctx))
 		}
@@ -206,6 +206,16 @@ func (c *Code) pause(interval time.Duration) time.Duration {
 		return left - lastPoll
 	}
 	return left
+}
+
+// firstPause is pause before the first poll. If there is no time for one, it
+// comes at once: whoever goes on after a restart may have missed the yes.
+func (c *Code) firstPause(interval time.Duration) time.Duration {
+	wait := c.pause(interval)
+	if wait >= time.Until(c.Expires) {
+		return 0
+	}
+	return wait
 }
 
 // expiry is the refusal of a code whose time is over; last is the failure of

@@ -136,17 +136,29 @@ func TestSomebodyElseThanExpectedIsDiscarded(t *testing.T) {
 	})
 }
 
-func TestWhoIsExpectedIsReadInAnyCase(t *testing.T) {
-	for expect, want := range map[string]string{"ADA@Contoso.COM": ada, "": "grace@contoso.com"} {
-		synctest.Test(t, func(t *testing.T) {
-			tenant := contoso(t)
-			a, _ := account(tenant)
-			a.Expect = expect
-			code := start(t, a)
-			tenant.Approve(string(code.UserCode), want)
-			if upn, err := a.Wait(t.Context(), code); err != nil || upn != want {
-				t.Errorf("expecting %q: %q, %v", expect, upn, err)
-			}
+func TestNobodySignsInWhereNobodyIsExpected(t *testing.T) {
+	for name, signIn := range map[string]func(context.Context, *signin.Account) error{
+		"start":   func(ctx context.Context, a *signin.Account) error { _, err := a.Start(ctx); return err },
+		"wait":    func(ctx context.Context, a *signin.Account) error { _, err := a.Wait(ctx, &signin.Code{}); return err },
+		"sign in": func(ctx context.Context, a *signin.Account) error { return a.SignIn(ctx, tenantsim.ContosoPassword) },
+		"password": func(ctx context.Context, a *signin.Account) error {
+			a.Password = tenantsim.ContosoPassword
+			_, err := a.Token(ctx, "")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tenant := contoso(t)
+				a, shelf := account(tenant)
+				a.Expect = ""
+				r := refused(t, signIn(t.Context(), a))
+				says(t, r.Problem, "it is not known which Microsoft account has to sign in")
+				says(t, r.Advice, "whoever runs this bot", "accounts:", "upn:")
+				if n := len(tenant.Requests()); n != 0 || !shelf.empty() {
+					t.Errorf("%d requests; stored %v", n, !shelf.empty())
+				}
+			})
 		})
 	}
 }
@@ -368,6 +380,29 @@ func TestARestartInTheMiddle(t *testing.T) {
 		}
 		if upn, err := later.Wait(t.Context(), opened); err != nil || upn != ada {
 			t.Errorf("Wait = %q, %v", upn, err)
+		}
+	})
+}
+
+// The bot comes back when there is no time left for a poll.
+func TestARestartShortlyBeforeTheEndOfTheCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, left := range []time.Duration{time.Second, 3 * time.Second, 7 * time.Second, 14 * time.Second} {
+			tenant := contoso(t)
+			a, _ := account(tenant)
+			code := start(t, a)
+			if err := tenant.Approve(string(code.UserCode), "ada@contoso.com"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Until(code.Expires) - left)
+			if upn, err := a.Wait(t.Context(), code); upn != "ada@contoso.com" || err != nil {
+				t.Errorf("with %v left: %q, %v", left, upn, err)
+			}
+			code = start(t, a)
+			time.Sleep(time.Until(code.Expires) - left)
+			if _, err := a.Wait(t.Context(), code); !strings.Contains(refused(t, err).Problem, "expired") {
+				t.Errorf("nobody has signed in with %v left: %v", left, err)
+			}
 		}
 	})
 }

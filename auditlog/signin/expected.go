@@ -25,6 +25,24 @@ type stranger struct{ refusal *auditlog.Refusal }
 func (e *stranger) Error() string   { return e.refusal.Error() }
 func (e *stranger) Unwrap() []error { return []error{ErrSomebodyElse, e.refusal} }
 
+// expectsNobody is the refusal of all sign-ins of people where none is expected,
+// and nil where one is.
+func (a *Account) expectsNobody() error {
+	switch {
+	case a.isApplication():
+		return &auditlog.Refusal{
+			Problem: "the application signs in as itself",
+			Advice:  "nobody needs to sign in: type the command that is to be answered",
+		}
+	case a.Expect == "":
+		return &auditlog.Refusal{
+			Problem: "it is not known which Microsoft account has to sign in, and no other may",
+			Advice:  "whoever runs this bot enters it in its settings: under accounts:, behind the id of whoever asks; or as upn:, where one account serves all",
+		}
+	}
+	return nil
+}
+
 // expected is what a sign-in must be. Nothing passes if a field is empty: no
 // check can be left out.
 type expected struct {
@@ -44,12 +62,11 @@ func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (up
 	if err != nil {
 		return "", err
 	}
-	upn = transport.Clean(name, 200)
 	if strings.EqualFold(name, x.Account) {
-		return upn, nil
+		return name, nil
 	}
 	return "", &stranger{&auditlog.Refusal{
-		Problem: fmt.Sprintf("%s signed in, but %s was expected; the sign-in was discarded", upn, x.Account),
+		Problem: fmt.Sprintf("%s signed in, but %s was expected; the sign-in was discarded", transport.Clean(name, 200), x.Account),
 		Advice: fmt.Sprintf("start again and sign in as %s, in a private browser window if the browser picks the other account; "+
 			"if %[1]s is not the right one, whoever runs this bot changes accounts: or upn: in its settings", x.Account),
 	}}

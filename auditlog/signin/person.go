@@ -128,12 +128,8 @@ func (a *Account) identify(ctx context.Context, tenant *authority, proof string)
 		return "", err
 	}
 	x := expected{Endpoint: at + tokenPath, Issuer: tenant.issuer, Tenant: tenant.id, Application: a.Entra.ClientID, Account: a.Expect}
-	check := x.check
-	if a.Expect == "" {
-		check = x.identify
-	}
 	keys := &keySet{RemoteKeySet: tenant.keys}
-	upn, err = check(ctx, keys, proof)
+	upn, err = x.check(ctx, keys, proof)
 	if keys.unfetched(ctx) {
 		return "", a.Entra.failure(keys.err)
 	}

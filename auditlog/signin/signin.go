@@ -91,8 +91,12 @@ type Account struct {
 	Store Store
 	Key   string // which token in the Store: "contoso/U123"; no secret
 
-	// Expect is the user principal name that must sign in; "" accepts anybody
-	// of the tenant.
+	// Expect is the user principal name of the one account that may sign in, in
+	// upper or lower case. "" is nobody: Microsoft is asked for nothing then,
+	// and what is stored does not count. To an application that has not asked
+	// for the optional claim "upn", Microsoft tells the name that was signed in
+	// with instead; of guests, and where addresses are sign-in names, it has to
+	// be that.
 	Expect string
 
 	// Password, if it is not "", is Expect's: no person is needed then to sign
@@ -119,7 +123,8 @@ const skew = time.Minute
 // rejected one, an access token that the service has just refused ("" if
 // none). Otherwise a new one, which is asked for once for all who wait; that
 // goes on when ctx ends, so that its result is kept. A new token is stored
-// before it is returned.
+// before it is returned; a Store that fails then is tried again for up to 70
+// seconds, since the old refresh token may be worth nothing any more.
 //
 // Without a stored sign-in, or when Microsoft has ended it, the error is
 // [ErrNotSignedIn]; for an account that is [Account.Unattended] it never is.
@@ -265,6 +270,9 @@ func (a *Account) SignIn(ctx context.Context, password auditlog.Secret) error {
 }
 
 func (a *Account) byPassword(ctx context.Context, password auditlog.Secret) (session, error) {
+	if err := a.expectsNobody(); err != nil {
+		return session{}, err
+	}
 	token, err := a.Entra.grant(ctx, url.Values{"grant_type": {"password"}, "username": {a.Expect}, "password": {string(password)}})
 	if err != nil {
 		return session{}, refusal(ctx, err, byPassword)

@@ -418,6 +418,7 @@ func TestWhatIsStoredForSomethingElseIsNoSignIn(t *testing.T) {
 		"application":  {func(a *signin.Account, _ *shelf) { a.Entra.ClientID = tenantsim.ContosoApp }, "for another application"},
 		"resource":     {func(a *signin.Account, _ *shelf) { a.Entra.Resource = "https://graph.microsoft.com" }, "for another service"},
 		"person":       {func(a *signin.Account, _ *shelf) { a.Expect = "grace@contoso.com" }, "grace@contoso.com is expected"},
+		"nobody":       {func(a *signin.Account, _ *shelf) { a.Expect = "" }, "the stored sign-in is that of ada@contoso.com, and nobody is expected"},
 		"version":      {func(_ *signin.Account, s *shelf) { s.change(map[string]any{"v": 2}) }, "another version"},
 		"not readable": {func(_ *signin.Account, s *shelf) { s.change(map[string]any{"expires": "soon"}) }, "another version"},
 	} {
@@ -427,7 +428,7 @@ func TestWhatIsStoredForSomethingElseIsNoSignIn(t *testing.T) {
 				c.change(a, shelf)
 				_, err := a.Token(t.Context(), "")
 				if !errors.Is(err, signin.ErrNotSignedIn) {
-					t.Errorf("%v", err)
+					t.Fatalf("%v", err)
 				}
 				says(t, err.Error(), c.why)
 				if _, _, ok, err := a.SignedIn(t.Context()); ok || err != nil {

@@ -31,7 +31,8 @@
 // and NUL bytes labelled as gzip), Parameters that are null, unknown
 // parameters and enumeration values, links to pages that have expired. What
 // goes wrong now and then is asked for with [Server.Fail], or comes by itself
-// with [Server.Odds]; the list of [Fault] values is in fault.go. [Server.Requests] says what was asked.
+// with [Server.Odds]; the list of [Fault] values is in fault.go. [Server.Requests] says what was asked,
+// [Server.Issued] which tokens and codes were given out.
 //
 // # In a synctest bubble
 //
@@ -40,8 +41,8 @@
 //
 // # Where to look
 //
-//   - entra.go, grant.go, assertion.go, devicecode.go, token.go: OAuth 2.0 as
-//     Entra ID speaks it.
+//   - entra.go, grant.go, assertion.go, devicecode.go, token.go, issued.go: OAuth
+//     2.0 as Entra ID speaks it.
 //   - devicelogin.go and page/: where people sign in.
 //   - exchange.go, parameters.go, search.go, answer.go: the admin API.
 //   - graph.go, graphanswer.go, graphgrant.go: audit log queries of Graph.

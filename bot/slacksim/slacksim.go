@@ -37,7 +37,9 @@
 // fields, texts that are too long, a second table, an upload that is completed
 // twice. Where it is not known what Slack does, this package does what a bot
 // can count on least. [Server.Fail] breaks single requests, [Server.Refuse]
-// makes a kind of block unknown. [Server.Requests] says what was asked.
+// makes a kind of block unknown. [Server.Requests] says what was asked,
+// [Server.Uploads] and [Server.Frames] what was sent besides, and
+// [Server.Tickets] which secrets were given out.
 //
 // A Server is also an [http.Handler]: for the Web API it need not be started.
 //

@@ -29,7 +29,7 @@ func (t *terminal) answer(interrupt context.Context, o *outcome) (commands.Reply
 	var further atomic.Bool
 	env.Progress = func(auditlog.Progress) { further.Store(true) }
 	ctx := context.WithoutCancel(interrupt)
-	for signIns := 0; ; signIns++ {
+	for last := ""; ; { // the instance that was signed in to before
 		began := time.Now()
 		further.Store(false)
 		reply, err := commands.Run(ctx, env, o.Command)
@@ -37,7 +37,7 @@ func (t *terminal) answer(interrupt context.Context, o *outcome) (commands.Reply
 		if !ok {
 			return reply, err
 		}
-		if signIns > 0 && !further.Load() && time.Since(began) < soon {
+		if need.Instance == last && !further.Load() && time.Since(began) < soon {
 			err = didNotLast(need)
 		} else {
 			err = t.signIn(interrupt, env, need)
@@ -46,6 +46,7 @@ func (t *terminal) answer(interrupt context.Context, o *outcome) (commands.Reply
 			giveUp()
 			return t.whatWasFound(ctx, env, o, err)
 		}
+		last = need.Instance
 	}
 }
 
@@ -71,7 +72,8 @@ func (t *terminal) whatWasFound(ctx context.Context, env commands.Env, o *outcom
 		return commands.Reply{}, why
 	}
 	told := o.explain(t.log, why)
-	found.Text = strings.Join([]string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}, "\n")
+	said := []string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}
+	found.Text = strings.TrimSpace(strings.Join(said, "\n"))
 	return found, nil
 }
 

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,8 +30,12 @@ func environment(variables map[string]string) func(string) string {
 	return func(name string) string { return variables[name] }
 }
 
-func TestACertificateThatCannotBeUsedIsRefusedAtStart(t *testing.T) {
-	t.Parallel()
+const pfxPassword = "simulated-pfx-password"
+
+// certificateFiles are files with a certificate, and with what is none, by what
+// they are.
+func certificateFiles(t *testing.T) (good *x509.Certificate, files map[string]string) {
+	t.Helper()
 	good, goodFile := newCertificate(t, time.Now().AddDate(0, 0, 40))
 	_, expired := newCertificate(t, time.Now().Add(-time.Hour))
 	content, err := os.ReadFile(goodFile)
@@ -35,56 +43,58 @@ func TestACertificateThatCannotBeUsedIsRefusedAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	file := func(name string, content []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+	files = map[string]string{"right": goodFile, "expired": expired, "not there": filepath.Join(dir, "nothing.pem"), "a folder": dir}
+	keep := func(name string, content []byte, err error) {
+		files[name] = filepath.Join(dir, name)
+		if err := errors.Join(err, os.WriteFile(files[name], content, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		return path
 	}
-	block, rest := pem.Decode(content)
+	block, certificate := pem.Decode(content)
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pfx, err := pkcs12.Modern.Encode(key, good, nil, "pfx-password")
-	if err != nil {
-		t.Fatal(err)
-	}
+	keep("in the other order", slices.Concat(certificate, pem.EncodeToMemory(block)), err)
+	keep("without key", certificate, nil)
+	keep("neither PEM nor PFX", []byte("hello"), nil)
+	pfx, err := pkcs12.Modern.Encode(key, good, nil, pfxPassword)
+	keep("PFX", pfx, err)
 	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ec, err := x509.MarshalPKCS8PrivateKey(curve)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other, err := x509.MarshalPKCS8PrivateKey(curve)
+	keep("a key of another kind", slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: other}), certificate), err)
+	return good, files
+}
+
+func TestACertificateThatCannotBeUsedIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
 	const variable = "AUDITBOT_CERTIFICATE_PASSWORD_CONTOSO"
-	for name, c := range map[string]struct{ file, password, want string }{
-		"right":                 {goodFile, "", ""},
-		"in the other order":    {file("other.pem", slices.Concat(rest, pem.EncodeToMemory(block))), "", ""},
-		"PFX":                   {file("bot.pfx", pfx), "pfx-password", ""},
-		"PFX, wrong password":   {filepath.Join(dir, "bot.pfx"), "wrong", variable},
-		"PFX, no password":      {filepath.Join(dir, "bot.pfx"), "", variable},
-		"not there":             {filepath.Join(dir, "nothing.pem"), "", "there is no file"},
-		"a folder":              {dir, "", "is a directory"},
-		"neither PEM nor PFX":   {file("text", []byte("hello")), "", "neither PEM nor PFX"},
-		"without key":           {file("nokey.pem", rest), "", "no private key"},
-		"a key of another kind": {file("ec.pem", slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: ec}), rest)), "", "not RSA"},
-		"expired":               {expired, "", "expired on " + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + ": make a new one"},
+	good, files := certificateFiles(t)
+	for _, c := range []struct{ file, password, want string }{
+		{"right", "", ""},
+		{"in the other order", "", ""},
+		{"PFX", pfxPassword, ""},
+		{"PFX", "wrong", variable},
+		{"PFX", "", variable},
+		{"not there", "", "there is no file " + files["not there"]},
+		{"a folder", "", files["a folder"]},
+		{"neither PEM nor PFX", "", "neither PEM nor PFX"},
+		{"without key", "", "no private key"},
+		{"a key of another kind", "", "not RSA"},
+		{"expired", "", "expired on " + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + ": make a new one"},
 	} {
-		i := instanceSettings{Name: "contoso", Auth: authCertificate, ClientID: ownApp, CertificateFile: c.file}
+		i := instanceSettings{Name: "contoso", Auth: authCertificate, ClientID: ownApp, CertificateFile: files[c.file]}
 		p, err := i.proof(environment(map[string]string{variable: c.password}))
 		switch {
-		case c.want == "":
-			if err != nil || !p.Certificate.Expires().Equal(good.NotAfter) {
-				t.Errorf("%s: %v", name, err)
-			}
-		case !commands.IsMistake(err) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), `instance "contoso": certificate_file: `):
-			t.Errorf("%s: %v, want a mistake with %q", name, err, c.want)
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.file, err)
+		case c.want == "" && !p.Certificate.Expires().Equal(good.NotAfter):
+			t.Errorf("%s: it ends on %v", c.file, p.Certificate.Expires())
+		case c.want != "" && (!commands.IsMistake(err) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), `instance "contoso": certificate_file: `)):
+			t.Errorf("%s: %v, want a mistake with %q", c.file, err, c.want)
 		}
-		if err != nil && strings.Contains(err.Error(), "pfx-password") {
-			t.Errorf("%s: the error shows the password", name)
+		if err != nil && strings.Contains(err.Error(), pfxPassword) {
+			t.Errorf("%s: the error shows the password", c.file)
 		}
 	}
 }
@@ -198,4 +208,49 @@ func TestWhoIsExpectedToSignIn(t *testing.T) {
 			t.Errorf("%s: %v, want %v", more, got, want)
 		}
 	}
+}
+
+func TestWhatAnInstanceSignsInWithIsNotShown(t *testing.T) {
+	t.Parallel()
+	const hidden = "simulated-secret"
+	_, file := newCertificate(t, time.Now().AddDate(1, 0, 0))
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := instanceSettings{Auth: authCertificate, CertificateFile: file}.proof(none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Password, p.ClientSecret = hidden, hidden
+	var b bytes.Buffer
+	for _, v := range []any{p, &p, struct{ proof }{p}, &tenant{proof: p}, tenantSettings(t)} {
+		fmt.Fprintf(&b, "%v %+v %#v %s %q", v, v, v, v, v)
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "v", v)
+		slog.New(slog.NewTextHandler(&b, nil)).Info("x", "v", v)
+	}
+	block, _ := pem.Decode(content)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exponent := key.(*rsa.PrivateKey).D.String()
+	if text := b.String(); strings.Contains(text, hidden) || strings.Contains(text, exponent[:20]) || !strings.Contains(text, "[secret]") {
+		t.Errorf("it is: %s", text)
+	}
+}
+
+// tenantSettings are settings as they were read, with all secrets set.
+func tenantSettings(t *testing.T) settings {
+	t.Helper()
+	s, err := loadSettings(settingsFile(t, "instances: [{name: contoso, tenant: contoso.com, auth: password, upn: soc@contoso.com}]"), func(name string) string {
+		if name == "SLACK_API_URL" || strings.HasSuffix(name, "_FILE") {
+			return ""
+		}
+		return "simulated-secret"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

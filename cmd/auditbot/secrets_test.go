@@ -4,15 +4,19 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"html"
 	"io/fs"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -20,9 +24,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
 
 	"auditbot/auditlog/tenantsim"
 	"auditbot/bot/slacksim"
@@ -115,16 +122,18 @@ func inBase64(e *base64.Encoding, secret string, before int) string {
 	return whole[(before*8+5)/6 : (before+len(secret))*8/6]
 }
 
-// find names the secrets that are in a text.
-func (h *hunt) find(text []byte) (found []string) {
+// find names the secrets that are in a text, each with what stands in front of
+// the first.
+func (h *hunt) find(text []byte) map[string]string {
+	found := map[string]string{}
 	for i := 0; i+piece <= len(text); i++ {
 		key := binary.LittleEndian.Uint64(text[i:])
 		if !h.maybe[slot(key)] {
 			continue
 		}
 		for _, s := range h.spots[key] {
-			if s.foundAt(text, i) && !slices.Contains(found, s.needle.name) {
-				found = append(found, s.needle.name)
+			if _, known := found[s.needle.name]; !known && s.foundAt(text, i) {
+				found[s.needle.name] = string(text[max(0, i-100):i])
 			}
 		}
 	}
@@ -176,57 +185,81 @@ func TestTheHuntFindsASecretInEveryForm(t *testing.T) {
 }
 
 // A watched is a bot of which every word is kept: what it writes, and
-// auditbot exec on the same folder; what Slack and Microsoft are told; and the
-// folder that is its home.
+// auditbot on a terminal in the same folder; what Slack and Microsoft are told;
+// and the folder that is its home.
 type watched struct {
 	*surroundings
 	env   map[string]string
 	wrote map[string]*lockedBuffer // by what wrote it
-	codes map[string]string        // whom each user code was shown to: a Slack user, or terminal
+	codes map[string]string        // whom each user code was shown to: a Slack user, or onTerminal
 	known map[string]string        // secrets, by name, besides those that Slack and Microsoft give out
+	found []string                 // what was told already
 }
 
 const (
-	ada, grace = "U0ADA", "U0GRACE"
-	terminal_  = "terminal"
+	ada, grace, mallory = "U0ADA", "U0GRACE", "U0MALLORY"
+	onTerminal          = "the terminal"
 )
 
 const watchedSettings = `
 access:
   channels: [C0INCIDENTS]
-  analysts: {users: [U0ADA, U0GRACE]}
+  analysts: {users: [U0ADA, U0GRACE, U0MALLORY]}
   admins: {users: [U0GRACE]}
 instances:
-  - {name: contoso, tenant: contoso.onmicrosoft.com, login_url: %[1]s, exchange_url: %[1]s, graph_url: %[1]s, graph_client_id: %[2]s, accounts: {U0GRACE: grace@contoso.com, "local:%[3]s": ada@contoso.com}}
-  - {name: soc, tenant: contoso.onmicrosoft.com, login_url: %[1]s, exchange_url: %[1]s, auth: password, upn: victor@contoso.com}
+  - {name: contoso, %[1]s, graph_client_id: %[2]s, accounts: {U0GRACE: grace@contoso.com, "local:%[3]s": ada@contoso.com}}
+  - {name: soc, %[1]s, auth: password, upn: victor@contoso.com}
+  - {name: app, %[1]s, auth: client_secret, client_id: %[4]s}
+  - {name: signed, %[1]s, auth: certificate, client_id: %[5]s, certificate_file: bot.pfx}
 engine: {data_dir: data}
-log: {level: %[4]s}
+log: {level: %[6]s}
 `
 
 func newWatched(t *testing.T, level string) *watched {
 	t.Helper()
-	password := "päss&<wörd>\"\\ +%" + rand.Text()
-	tenant := &tenantsim.Server{Interval: time.Second, Tenant: tenantsim.Tenant{Apps: append(tenantsim.MicrosoftApps(), tenantsim.OwnApp())}}
-	tenant.Change("victor@contoso.com", func(a *tenantsim.Account) {
-		a.Password, a.Roles = password, []string{tenantsim.RoleAuditLogs}
-	})
-	s := &watched{surroundings: newSurroundingsWith(t, tenant), wrote: map[string]*lockedBuffer{}, codes: map[string]string{}, known: map[string]string{}}
-	settings := fmt.Sprintf(watchedSettings, tenant.URL, tenantsim.OwnApp().ClientID, localUser(), level)
-	s.must(os.WriteFile(filepath.Join(s.dir, "auditbot.yml"), []byte(settings), 0o666))
+	certificate, file := newCertificate(t, time.Now().AddDate(1, 0, 0))
+	tenant := certifiedTenant(certificate)
+	s := &watched{wrote: map[string]*lockedBuffer{}, codes: map[string]string{}, known: map[string]string{}}
+	s.surroundings, s.env = newSurroundingsWith(t, tenant), map[string]string{}
+	at := fmt.Sprintf("tenant: contoso.onmicrosoft.com, login_url: %[1]q, exchange_url: %[1]q, graph_url: %[1]q", tenant.URL)
+	s.write("auditbot.yml", fmt.Sprintf(watchedSettings, at, ownApp, localUser(), anotherApp, certifiedApp, level))
 	s.env = map[string]string{
-		"PATH": os.Getenv("PATH"), "HOME": filepath.Join(s.dir, "home"), "TMPDIR": filepath.Join(s.dir, "tmp"),
-		"GOTRACEBACK": "system", panicking: filepath.Join(s.dir, "panic"),
-		"SLACK_API_URL": s.slack.APIURL(),
+		"PATH": os.Getenv("PATH"), "HOME": s.folder("home"), "TMPDIR": s.folder("tmp"),
+		"GOTRACEBACK": "system", panicking: filepath.Join(s.dir, "panic"), "SLACK_API_URL": s.slack.APIURL(),
 	}
-	s.must(os.Mkdir(s.env["HOME"], 0o700))
-	s.must(os.Mkdir(s.env["TMPDIR"], 0o700))
 	s.secret("SLACK_BOT_TOKEN", s.slack.BotToken())
 	s.secret("SLACK_APP_TOKEN", s.slack.AppToken())
-	s.secret("AUDITBOT_PASSWORD_SOC", password)
+	s.secret("AUDITBOT_PASSWORD_SOC", "päss&<wörd>\"\\ +%"+rand.Text())
+	s.secret("AUDITBOT_CLIENT_SECRET_APP", "~8Q~"+rand.Text()+rand.Text())
+	s.secret("AUDITBOT_CERTIFICATE_PASSWORD_SIGNED", rand.Text())
 	s.key("AUDITBOT_KEY")
 	s.key("AUDITBOT_KEY_OLD")
+	s.lock(certificate, file)
+	for i := range tenant.Tenant.Apps {
+		if app := &tenant.Tenant.Apps[i]; app.ClientID == anotherApp {
+			app.Secret = s.env["AUDITBOT_CLIENT_SECRET_APP"]
+		}
+	}
+	tenant.Change("victor@contoso.com", func(a *tenantsim.Account) {
+		a.Password, a.Roles = s.env["AUDITBOT_PASSWORD_SOC"], []string{tenantsim.RoleAuditLogs}
+	})
 	t.Cleanup(s.show)
 	return s
+}
+
+// lock makes the PFX file of a certificate and the key in the PEM file.
+func (s *watched) lock(certificate *x509.Certificate, file string) {
+	s.t.Helper()
+	content, err := os.ReadFile(file)
+	s.must(err)
+	block, _ := pem.Decode(content)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	s.must(err)
+	pfx, err := pkcs12.Modern.Encode(key, certificate, nil, s.env["AUDITBOT_CERTIFICATE_PASSWORD_SIGNED"])
+	s.must(err)
+	s.write("bot.pfx", string(pfx))
+	exponent := key.(*rsa.PrivateKey).D
+	s.known["the certificate's key"], s.known["the certificate's key as a number"] = string(exponent.Bytes()), exponent.String()
 }
 
 // show shows what was written if the test has failed.
@@ -236,6 +269,18 @@ func (s *watched) show() {
 			s.t.Logf("%s:\n%s", what, text)
 		}
 	}
+}
+
+func (s *watched) write(name, content string) {
+	s.t.Helper()
+	s.must(os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o666))
+}
+
+func (s *watched) folder(name string) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	s.must(os.Mkdir(path, 0o700))
+	return path
 }
 
 // must ends the test if something failed that is no part of it.
@@ -283,7 +328,7 @@ func init() {
 			var none *url.URL
 			none.Host = "" // as programs do
 		}
-		return nil, nil
+		return http.ProxyFromEnvironment(r)
 	}
 }
 
@@ -315,10 +360,11 @@ func (s *watched) end(c *exec.Cmd, signal syscall.Signal) {
 	c.Wait() // how it ended does not matter
 }
 
-// exec is auditbot exec, to its end. Who is asked to sign in does so.
-func (s *watched) exec(stdin string, args ...string) {
+// runs is auditbot on a terminal, to its end, and returns what it wrote. Asked is
+// called when somebody is asked to sign in there.
+func (s *watched) runs(asked func(c *exec.Cmd, code string), stdin string, args ...string) string {
 	s.t.Helper()
-	c, name := s.command(append([]string{"exec"}, args...)...), "auditbot exec "+strings.Join(args, " ")
+	c, name := s.command(args...), fmt.Sprintf("auditbot %s (%d)", strings.Join(args, " "), len(s.wrote))
 	stdout, stderr := new(lockedBuffer), new(lockedBuffer)
 	s.wrote["the standard output of "+name], s.wrote["the standard error of "+name] = stdout, stderr
 	c.Stdin, c.Stdout = strings.NewReader(stdin), stdout
@@ -330,12 +376,20 @@ func (s *watched) exec(stdin string, args ...string) {
 	for lines.Scan() {
 		fmt.Fprintln(stderr, lines.Text())
 		if strings.Contains(lines.Text(), "enter the code") {
-			s.must(s.tenant.Approve(s.code(terminal_), "ada@contoso.com"))
+			asked(c, s.code(onTerminal))
 		}
 	}
 	s.must(lines.Err())
 	c.Wait() // how it ended does not matter
+	return stdout.String() + stderr.String()
 }
+
+// approve signs in on a terminal, and quit makes auditbot show its stacks there
+// instead and leave its files.
+func (s *watched) approve(_ *exec.Cmd, code string) {
+	s.must(s.tenant.Approve(code, "ada@contoso.com"))
+}
+func (s *watched) quit(c *exec.Cmd, _ string) { s.must(c.Process.Signal(syscall.SIGQUIT)) }
 
 // code is the next code, which was shown to this person.
 func (s *watched) code(person string) (next string) {
@@ -397,70 +451,105 @@ func (s *watched) awaitDM(person, words string) {
 // searches everything that was written meanwhile, on each level of the log.
 func TestNoSecretLeaves(t *testing.T) {
 	t.Parallel()
+	var levels sync.WaitGroup // all at once, whatever -parallel is: they mostly wait
 	for _, level := range []string{"debug", "info", "warn", "error"} {
-		t.Run(level, func(t *testing.T) {
-			t.Parallel()
-			s := newWatched(t, level)
-			c := s.start("first life")
-			s.signInWellAndBadly()
-			s.searchWellAndBadly()
-			s.failInSlack()
-			s.panicInACommand()
-			restarted := s.begin(grace)
-			s.end(c, syscall.SIGTERM)
-			s.secret("AUDITBOT_KEY_OLD", s.env["AUDITBOT_KEY"])
-			s.key("AUDITBOT_KEY")
-			c = s.start("second life")
-			s.must(s.tenant.Approve(restarted, "grace@contoso.com"))
-			s.awaitDM(grace, "Signed in to")
-			s.asks("!o365-auditlog-auth-reset", "Signed out")
-			s.begin(ada)
-			s.stopInTheMiddle(c)
-			s.panicForGood(s.start("third life"))
-			s.look()
-		})
+		levels.Go(func() { t.Run(level, func(t *testing.T) { newWatched(t, level).live() }) })
 	}
+	levels.Wait()
+}
+
+func (s *watched) live() {
+	s.t.Helper()
+	c := s.start("first life")
+	s.signInBadly()
+	s.beginToSignIn()
+	s.useTerminal()
+	s.awaitDM(mallory, "Not signed in")
+	s.failInSlack()
+	s.panicInACommand()
+	s.endToSignIn()
+	s.search()
+	restarted := s.begin(grace)
+	s.end(c, syscall.SIGTERM)
+	s.secret("AUDITBOT_KEY_OLD", s.env["AUDITBOT_KEY"])
+	s.key("AUDITBOT_KEY")
+	c = s.start("second life")
+	s.must(s.tenant.Approve(restarted, "grace@contoso.com"))
+	s.awaitDM(grace, "Signed in to")
+	s.asks("!o365-auditlog-auth-reset", "Signed out")
+	s.begin(ada)
+	s.stopInTheMiddle(c)
+	s.panicForGood(s.start("third life"))
+	s.played("the log of the first life", "panic: runtime error")
+	s.played("the log of the second life", "SIGQUIT")
+	s.played("the log of the third life", "panic: runtime error")
+	s.played("the standard error of auditbot exec", "SIGQUIT")
+	s.played("the standard error of auditbot exec", "refused the request")
+	s.played("the standard output of auditbot exec --json -", "O365AuditLog")
+	s.played("the standard output of auditbot doctor", "data was reached")
+	s.look()
 }
 
 const (
 	exchangeExample = example + " using=contoso"
 	graphExample    = exchangeExample + " backend=graph"
-	sharedExample   = example + " using=soc"
-	wholeExample    = "!o365-auditlog-search start_date=01/01/21 end_date=01/02/21 result_size=all using=soc"
+	passwordExample = example + " using=soc"
+	secretExample   = example + " using=app"
+	signedExample   = example + " using=signed"
+	longExample     = "!o365-auditlog-search start_date=01/01/21 end_date=01/02/21 result_size=all using=soc"
 	moreInTheLog    = "The log has more under"
 )
 
-func (s *watched) signInWellAndBadly() {
+// signInBadly is a sign-in that is declined, one that nobody makes in time, and
+// some at a service that repeats what it is sent.
+func (s *watched) signInBadly() {
 	s.t.Helper()
+	s.asks("!o365-auditlog-auth-start", moreInTheLog, tenantsim.Echo(0).On("devicecode"))
+	s.tenant.Fail(tenantsim.Echo(0).On("token"))
+	s.begin(mallory)
 	s.must(s.tenant.Deny(s.begin(ada)))
 	s.must(s.tenant.Expire(s.begin(grace)))
+	s.awaitDM(mallory, "Not signed in")
 	s.awaitDM(ada, "was declined")
 	s.awaitDM(grace, "has expired")
-	s.asks("!o365-auditlog-auth-start", moreInTheLog, tenantsim.Echo(0).On("devicecode"))
-	s.tenant.Fail(tenantsim.Echo(0).On("token"), tenantsim.Echo(30).On("token"))
-	s.begin(ada)
-	s.begin(grace)
-	s.awaitDM(ada, "Not signed in")
-	s.awaitDM(grace, "Not signed in")
-	s.exec("", "!o365-auditlog-auth-test using=soc")
-	s.tenant.Fail(tenantsim.Unavailable.On("token"), tenantsim.Reset.On("token"))
+}
+
+// beginToSignIn are the beginnings of three sign-ins of which the first meets a
+// service that repeats some of what it is sent, the second one that has a
+// failure of its own, and the third one whose answer with the tokens breaks off.
+func (s *watched) beginToSignIn() {
+	s.t.Helper()
+	s.runs(nil, "", "exec", "!o365-auditlog-auth-test using=soc") // needs its token now, not when the faults wait for others
+	s.tenant.Fail(tenantsim.Echo(some).On("token"), tenantsim.Unavailable.On("token"), tenantsim.Reset.On("token"))
+	s.begin(mallory)
 	s.must(s.tenant.Approve(s.begin(ada), "ada@contoso.com"))
-	s.must(s.tenant.Approve(s.begin(grace), "grace@contoso.com")) // what that gives is lost on its way
-	s.useTerminal()                                               // before they ask again
+	s.must(s.tenant.Approve(s.begin(grace), "grace@contoso.com"))
+}
+
+func (s *watched) endToSignIn() {
+	s.t.Helper()
 	s.awaitDM(ada, "Signed in to")
 	s.awaitDM(grace, "Not signed in")
 	s.must(s.tenant.Approve(s.begin(grace), "mallory@contoso.com"))
 }
 
+// some bytes of a secret are enough to be found.
+const some = enough + 6
+
 func (s *watched) useTerminal() {
 	s.t.Helper()
-	s.exec("", "--json", "--out", "kept", sharedExample)
-	s.exec("!help\n!nothing\n"+exchangeExample+"\n", "--json", "-")
+	s.runs(nil, "", "exec", "--json", "--out", "kept", passwordExample)
+	s.runs(s.quit, "", "exec", exchangeExample)
+	s.runs(s.approve, "!help\n!nothing\n"+exchangeExample+"\n"+secretExample+"\n"+signedExample, "exec", "--json", "-")
 	s.tenant.Fail(tenantsim.Echo(0))
-	s.exec("", sharedExample)
+	s.runs(nil, "", "exec", passwordExample)
+	s.tenant.Fail(tenantsim.Echo(0).On("EXOModuleFile"))
+	s.runs(nil, "", "doctor")
 }
 
-func (s *watched) searchWellAndBadly() {
+// search searches through each service, and meets errors that repeat what was
+// sent.
+func (s *watched) search() {
 	s.t.Helper()
 	s.asks(exchangeExample, "UserLoginFailed")
 	s.asks("!o365-auditlog-auth-test using=contoso", "Test ok")
@@ -468,24 +557,27 @@ func (s *watched) searchWellAndBadly() {
 	s.must(s.tenant.Approve(s.code(ada), "ada@contoso.com"))
 	s.answer(waits, "UserLoginFailed")
 	s.awaitDM(grace, "was expected")
-	for _, n := range []int{0, 30} {
+	for _, n := range []int{0, some} {
 		echo := tenantsim.Echo(n)
 		s.asks(exchangeExample, moreInTheLog, echo)
 		s.asks(graphExample, moreInTheLog, echo.On("graph-create"))
 		s.asks(exchangeExample, moreInTheLog, tenantsim.Unauthorized, echo.On("token"))
-		s.asks(sharedExample, moreInTheLog, tenantsim.Unauthorized, echo.On("token"), echo.On("token"))
+		s.asks(passwordExample, moreInTheLog, tenantsim.Unauthorized, echo.On("token"), echo.On("token"))
+		s.asks(secretExample, moreInTheLog, tenantsim.Unauthorized, echo.On("token"))
+		s.asks(signedExample, moreInTheLog, tenantsim.Unauthorized, echo.On("token"))
 		s.asks("!o365-auditlog-auth-test", moreInTheLog, echo.On("EXOModuleFile"))
 	}
 	s.asks(exchangeExample, "UserLoginFailed", tenantsim.Unauthorized, tenantsim.Reset)
+	s.answer(s.types(grace, "!o365-auditlog-doctor"), "slack")
 }
 
 func (s *watched) failInSlack() {
 	s.t.Helper()
 	s.slack.Fail(slacksim.APIError("chat.postMessage", "invalid_auth"))
-	s.types(ada, "!help")
-	s.awaitDM(ada, "could not be answered there")
+	s.types(mallory, "!help")
+	s.awaitDM(mallory, "could not be answered there")
 	s.slack.Fail(slacksim.Lost("upload"), slacksim.HTTPError("upload", 500), slacksim.HTTPError("link", 500))
-	asked := s.types(ada, exchangeExample)
+	asked := s.types(ada, passwordExample)
 	s.await(func() bool { return s.filesUnder(asked) == 2 })
 	s.slack.CutSockets()
 	s.answer(s.types(ada, "!help"), "What you can ask")
@@ -493,8 +585,8 @@ func (s *watched) failInSlack() {
 
 func (s *watched) panicInACommand() {
 	s.t.Helper()
-	s.must(os.WriteFile(s.env[panicking], []byte("EXOModuleFile"), 0o666))
-	s.asks("!o365-auditlog-auth-test using=contoso", "That did not work")
+	s.write("panic", "EXOModuleFile")
+	s.asks("!o365-auditlog-auth-test using=soc", "That did not work")
 	s.must(os.Remove(s.env[panicking]))
 }
 
@@ -503,7 +595,7 @@ func (s *watched) panicInACommand() {
 func (s *watched) stopInTheMiddle(c *exec.Cmd) {
 	s.t.Helper()
 	s.tenant.Fail(tenantsim.Hung)
-	asked := s.types(grace, wholeExample)
+	asked := s.types(grace, longExample)
 	s.await(func() bool {
 		for _, m := range s.slack.History(asked.Channel) {
 			if m.ThreadTS == asked.TS && strings.Contains(blockText(m.Blocks), "is running, since") {
@@ -518,8 +610,8 @@ func (s *watched) stopInTheMiddle(c *exec.Cmd) {
 // panicForGood is a panic where nobody recovers from it.
 func (s *watched) panicForGood(c *exec.Cmd) {
 	s.t.Helper()
-	s.must(os.WriteFile(s.env[panicking], []byte("Search-UnifiedAuditLog"), 0o666))
-	s.types(ada, wholeExample)
+	s.write("panic", "Search-UnifiedAuditLog")
+	s.types(ada, longExample)
 	s.end(c, 0)
 	s.must(os.Remove(s.env[panicking]))
 }
@@ -531,13 +623,25 @@ func (s *watched) look() {
 	for what, text := range s.wrote {
 		shown := ""
 		if strings.HasPrefix(what, "the standard error") {
-			shown = terminal_
+			shown = onTerminal
 		}
-		s.search(h, what, s.without(text.String(), shown))
+		s.inspect(h, what, s.without(text.String(), shown))
 	}
 	s.lookAtFiles(h)
 	s.lookAtSlack(h)
 	s.lookAtMicrosoft(h)
+}
+
+// played fails the test if nothing that is called so has these words in it: what
+// was to be searched did not come about.
+func (s *watched) played(what, words string) {
+	s.t.Helper()
+	for name, text := range s.wrote {
+		if strings.HasPrefix(name, what) && strings.Contains(text.String(), words) {
+			return
+		}
+	}
+	s.t.Errorf("%s has no %q", what, words)
 }
 
 // hunt is for all secrets that there were.
@@ -546,20 +650,28 @@ func (s *watched) hunt() *hunt {
 	for name, secret := range s.known {
 		h.add(name, secret)
 	}
-	for i, issued := range s.tenant.Issued() {
-		h.add(fmt.Sprintf("%s (%d)", issued.Kind, i), issued.Value)
+	for _, issued := range s.tenant.Issued() {
+		h.add(issued.Kind, issued.Value)
 	}
-	for i, ticket := range s.slack.Tickets() {
-		h.add(fmt.Sprintf("Slack's ticket (%d)", i), ticket)
+	for _, ticket := range s.slack.Tickets() {
+		h.add("a ticket of Slack's", ticket)
+	}
+	for _, r := range s.tenant.Requests() {
+		if form, err := url.ParseQuery(string(r.Body)); err == nil && form.Has("client_assertion") {
+			h.add("a client assertion", form.Get("client_assertion"))
+		}
 	}
 	return h
 }
 
-// search fails the test if a text has secrets in it.
-func (s *watched) search(h *hunt, what, text string) {
+// inspect fails the test if a text has secrets in it.
+func (s *watched) inspect(h *hunt, what, text string) {
 	s.t.Helper()
-	if found := h.find([]byte(text)); len(found) > 0 {
-		s.t.Errorf("%s has %s", what, strings.Join(found, ", "))
+	for name, before := range h.find([]byte(text)) {
+		if find := what + " has " + name; !slices.Contains(s.found, find) {
+			s.found = append(s.found, find)
+			s.t.Errorf("%s, after %q", find, before)
+		}
 	}
 }
 
@@ -576,12 +688,12 @@ func (s *watched) without(text, person string) string {
 func (s *watched) lookAtFiles(h *hunt) {
 	s.t.Helper()
 	err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) == ".yml" { // which we wrote
 			return err
 		}
-		s.search(h, "the name of a file", path)
+		s.inspect(h, "the name of a file", path)
 		text, err := os.ReadFile(path)
-		s.search(h, path, string(text))
+		s.inspect(h, path, string(text))
 		return err
 	})
 	s.must(err)
@@ -591,10 +703,13 @@ func (s *watched) lookAtFiles(h *hunt) {
 // may see it, in the message itself, and only until it is used.
 func (s *watched) lookAtSlack(h *hunt) {
 	s.t.Helper()
-	dm := map[string]string{s.slack.OpenDM(ada): ada, s.slack.OpenDM(grace): grace}
+	dm := map[string]string{}
+	for _, person := range []string{ada, grace, mallory} {
+		dm[s.slack.OpenDM(person)] = person
+	}
 	for _, r := range s.slack.Requests() {
-		s.search(h, "the address of "+r.Method, strings.ReplaceAll(r.URL, r.Values.Get("ticket"), ""))
-		s.search(h, "the header of "+r.Method, fmt.Sprint(r.Header))
+		s.inspect(h, "the address of "+r.Method, strings.ReplaceAll(r.URL, r.Values.Get("ticket"), ""))
+		s.inspect(h, "the header of "+r.Method, fmt.Sprint(r.Header))
 		for name, values := range r.Values {
 			text := strings.Join(values, "\n")
 			if name == "ticket" {
@@ -603,20 +718,18 @@ func (s *watched) lookAtSlack(h *hunt) {
 			if name == "blocks" && (r.Method == "chat.postMessage" || r.Method == "chat.update") {
 				text = s.without(text, dm[r.Values.Get("channel")])
 			}
-			s.search(h, name+" of "+r.Method, text)
+			s.inspect(h, name+" of "+r.Method, text+strings.ReplaceAll(text, `\`, "")) // which keeps characters from being markup
 		}
 	}
 	for _, text := range slices.Concat(s.slack.Uploads(), s.slack.Frames()) {
-		s.search(h, "a file or a frame", string(text))
+		s.inspect(h, "a file or a frame", string(text))
 	}
 	pending := s.tenant.UserCodes()
+	maps.DeleteFunc(s.codes, func(code, _ string) bool { return !slices.Contains(pending, code) })
 	for _, c := range s.slack.Channels() {
 		for _, m := range s.slack.History(c.ID) {
-			text := m.Text + string(m.Blocks) + string(m.Attachments) + string(m.Metadata)
-			for _, code := range pending {
-				text = strings.ReplaceAll(text, code, "")
-			}
-			s.search(h, "what stands in "+c.ID, text)
+			s.inspect(h, "the text of a message in "+c.ID, m.Text+string(m.Attachments)+string(m.Metadata))
+			s.inspect(h, "a message in "+c.ID, s.without(string(m.Blocks), dm[c.ID]))
 		}
 	}
 }
@@ -627,12 +740,73 @@ func (s *watched) lookAtMicrosoft(h *hunt) {
 	s.t.Helper()
 	foreign := newHunt()
 	for name, secret := range s.known {
-		if !strings.HasPrefix(name, "AUDITBOT_PASSWORD") {
+		if !strings.HasPrefix(name, "AUDITBOT_PASSWORD") && !strings.HasPrefix(name, "AUDITBOT_CLIENT_SECRET") {
 			foreign.add(name, secret)
 		}
 	}
 	for _, r := range s.tenant.Requests() {
-		s.search(h, "an address of "+r.Name, r.URL)
-		s.search(foreign, "a request for "+r.Name, fmt.Sprint(r.Header)+string(r.Body))
+		s.inspect(h, "an address of "+r.Name, r.URL)
+		s.inspect(foreign, "a request for "+r.Name, fmt.Sprint(r.Header)+string(r.Body))
+	}
+}
+
+// A startThatFails is one with something wrong in its surroundings. What is set
+// are secrets: where the name ends with _FILE, they are in a file.
+type startThatFails struct {
+	says string
+	args []string
+	set  map[string]string
+}
+
+func TestNoSecretLeavesFromAStartThatFails(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, "debug")
+	s.runs(nil, "", "exec", "!help") // makes the data folder
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
+	t.Cleanup(proxy.Close)
+	inAddress := "bot:" + rand.Text()
+	s.known["in an address"] = inAddress
+	s.write("address.yml", fmt.Sprintf("access: {everyone: true}\ninstances: [{name: far, tenant: contoso.onmicrosoft.com, login_url: \"https://%s@login.contoso.com\"}]", inAddress))
+	s.write("far.yml", "instances: [{name: far, tenant: contoso.onmicrosoft.com, auth: password, upn: soc@contoso.com}]\nengine: {data_dir: far}")
+	for _, c := range startsThatFail(strings.TrimPrefix(proxy.URL, "http://")) {
+		env := maps.Clone(s.env)
+		for name, value := range c.set {
+			s.secret(name, value)
+			if variable, ok := strings.CutSuffix(name, "_FILE"); ok {
+				s.env[name] = filepath.Join(t.TempDir(), "secret")
+				s.must(os.WriteFile(s.env[name], []byte(value), 0o600))
+				delete(s.env, variable)
+			}
+		}
+		if out := s.runs(nil, "", c.args...); !strings.Contains(out, c.says) {
+			t.Errorf("%s: it does not say %q:\n%s", c.args, c.says, out)
+		}
+		s.env = env
+	}
+	s.look()
+}
+
+func startsThatFail(proxy string) []startThatFails {
+	random := func(before string) string { return before + rand.Text() + rand.Text() }
+	run, help := []string{"run"}, []string{"exec", "!help"}
+	test := func(using string) []string { return []string{"exec", "!o365-auditlog-auth-test using=" + using} }
+	return []startThatFails{
+		{"is not 32 bytes in base64", run, map[string]string{"AUDITBOT_KEY": base64.StdEncoding.EncodeToString(madeUpKey()[1:])}},
+		{"is not 32 bytes in base64", help, map[string]string{"AUDITBOT_KEY_FILE": random("not base64: ")}},
+		{"AUDITBOT_KEY_OLD is not 32 bytes", help, map[string]string{"AUDITBOT_KEY_OLD": random("")}},
+		{"not the key that", run, map[string]string{"AUDITBOT_KEY": base64.StdEncoding.EncodeToString(madeUpKey())}},
+		{"another kind of token", run, map[string]string{"SLACK_BOT_TOKEN": random("xoxp-1-")}},
+		{"invalid_auth", run, map[string]string{"SLACK_BOT_TOKEN": random("xoxb-1-")}},
+		{"invalid_auth", run, map[string]string{"SLACK_APP_TOKEN": random("xapp-1-")}},
+		{"asking Slack who we are", run, map[string]string{"SLACK_BOT_TOKEN_FILE": random("xoxb-1-") + "\n" + random("xoxb-2-")}},
+		{"AADSTS50126", test("soc"), map[string]string{"AUDITBOT_PASSWORD_SOC": random("p")}},
+		{"AADSTS50126", test("soc"), map[string]string{"AUDITBOT_PASSWORD_SOC_FILE": random("p") + "\n" + random("q")}},
+		{"AADSTS7000215", test("app"), map[string]string{"AUDITBOT_CLIENT_SECRET_APP": random("~8Q~")}},
+		{"the password of the PFX file is wrong", run, map[string]string{"AUDITBOT_CERTIFICATE_PASSWORD_SIGNED": random("")}},
+		{"another kind of token", []string{"doctor"}, map[string]string{"SLACK_APP_TOKEN": random("xoxb-1-")}},
+		{"leave out what is in front of the @", []string{"run", "--config", "address.yml"}, nil},
+		{"could not be reached", []string{"exec", "--config", "far.yml", "!o365-auditlog-auth-test"}, map[string]string{
+			"AUDITBOT_PASSWORD_FAR": random("p"), "HTTPS_PROXY": "http://bot:" + random("p") + "@" + proxy,
+		}},
 	}
 }

@@ -216,8 +216,11 @@ func (a accessSettings) check() error {
 // checkURL refuses addresses that secrets must not be sent to: plain http, but
 // for this machine.
 func checkURL(key, text string) error {
+	if strings.Contains(text, "@") { // the text is not shown: a password may be in it
+		return fmt.Errorf("%s: leave out what is in front of the @: addresses here have no user and no password", key)
+	}
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil {
+	if err != nil || u.Host == "" {
 		return fmt.Errorf("%s: %q is not a URL", key, text)
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u)) {

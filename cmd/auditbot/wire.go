@@ -174,6 +174,7 @@ func (t *tenant) as(p bot.Person) commands.Instance {
 		Exchange: source,
 		Account:  account,
 		Backend:  t.Backend,
+		National: t.national(),
 		Seen:     t.seen.list,
 		See:      t.seen.add,
 	}
@@ -201,7 +202,6 @@ func (t *tenant) graphAs(p bot.Person) commands.Instance {
 		Budget:    t.graph.Budget,
 		Remote:    remote,
 		MaySearch: source.MaySearch,
-		National:  t.national(),
 		Seen:      t.seen.list,
 		See:       t.seen.add,
 	}

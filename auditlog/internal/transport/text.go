@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -10,9 +11,13 @@ import (
 // SignInAgain is advice to somebody whose sign-in a service refused.
 const SignInAgain = "sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"
 
+// tokenLike is how tokens of Entra ID begin (RFC 7519): with {" in base64.
+var tokenLike = regexp.MustCompile(`eyJ[\w~+/=.-]{9,}`)
+
 // Clean makes text from outside fit for one line of at most n characters: no
 // control characters, no characters that cannot be seen or turn the direction
-// of writing, single blanks, an end.
+// of writing, single blanks, an end; and no token, which whoever was sent one
+// may repeat.
 func Clean(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -23,7 +28,7 @@ func Clean(s string, n int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\ufffd"))
-	return shorten(strings.Join(strings.Fields(s), " "), n)
+	return shorten(tokenLike.ReplaceAllLiteralString(strings.Join(strings.Fields(s), " "), "[…]"), n)
 }
 
 // shorten cuts s to n characters.

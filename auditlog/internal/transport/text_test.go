@@ -17,6 +17,8 @@ func TestForeignTextBecomesOneHarmlessLine(t *testing.T) {
 		"a\xffb":               "a\ufffdb",
 		"äöü😀äöü😀äöü😀":         "äöü😀äöü😀ä…",
 		"":                     "",
+
+		"Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln": "Bearer […]",
 	} {
 		if got := transport.Clean(text, 10); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
