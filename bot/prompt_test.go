@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -90,6 +91,9 @@ func TestTheDirectMessageSaysWhatACodeIsFor(t *testing.T) {
 	}
 	s.reply(asked, "Sign in to contoso.onmicrosoft.com first")
 	for _, c := range s.slack.Channels() {
+		if c.ID == prompt.Channel && (c.Kind != "im" || !slices.Equal(c.Members, []string{"U0ADA", s.slack.BotUser()})) {
+			t.Errorf("the code stands where %q read it", c.Members)
+		}
 		for _, m := range s.slack.History(c.ID) {
 			if m.TS != prompt.TS && strings.Contains(shownIn(m), code) {
 				t.Errorf("the code stands in %s, too: %s", c.Name, shownIn(m))

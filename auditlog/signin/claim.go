@@ -74,7 +74,7 @@ func (a *Account) release(ctx context.Context, s session, revision uint64) {
 // no claim is waited for longer than claimLimit, whatever its end.
 func (a *Account) unclaimed(ctx context.Context, rejected auditlog.Secret) (session, uint64, error) {
 	claim, since := "", time.Now()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		s, revision, err := a.load(ctx)
 		if err != nil || s.valid(rejected) || s.Claim == "" {
 			return s, revision, err

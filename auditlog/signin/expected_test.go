@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,5 +57,25 @@ func TestNothingPassesAnExpectationWithAHole(t *testing.T) {
 				t.Errorf("%s, %s: %q, %v", name, what, upn, err)
 			}
 		}
+	}
+}
+
+// A service may say what it was sent, in whole, in quotes, escaped or cut.
+func TestAnAnswerThatRepeatsASecretIsNotShown(t *testing.T) {
+	const secret = `0.AXoA-correct "horse"+battery~staple`
+	for _, text := range []string{
+		"The value " + secret + " is wrong",
+		"The value " + strconv.Quote(secret) + " is wrong",
+		"refresh_token=" + url.QueryEscape(secret) + "&x=y",
+		"The value 0.AXOA-CORRECT is wrong",
+		"The value ... ttery~staple is wrong",
+	} {
+		if got := scrub(text, "", "another", secret); strings.Contains(got, "correct") || strings.Contains(got, "staple") || strings.Contains(got, "CORRECT") {
+			t.Errorf("of %q is shown %q", text, got)
+		}
+	}
+	const harmless = "The client does not exist: correct it"
+	if got := scrub(harmless, "", secret); got != harmless {
+		t.Errorf("%q is shown as %q", harmless, got)
 	}
 }

@@ -101,17 +101,38 @@ func newServiceError(status int, body []byte, secrets ...string) *serviceError {
 // shorter.
 var longWord = regexp.MustCompile(`[\w.~+/=%-]{40,}`)
 
+// maxText is how many bytes of a text from outside are read.
+const maxText = 2000
+
 // scrub makes text from outside fit for one line of a log, without the secrets
 // that were sent and without anything that looks like one.
 func scrub(text string, secrets ...string) string {
+	text = text[:min(len(text), maxText)]
 	for _, secret := range secrets {
-		for _, form := range []string{secret, url.QueryEscape(secret)} {
-			if form != "" && strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
-				return "[the answer repeats what was sent]"
-			}
+		if repeats(text, secret) {
+			return "[the answer repeats what was sent]"
 		}
 	}
 	return transport.Clean(longWord.ReplaceAllString(text, "[…]"), 500)
+}
+
+// pieceSize is from how many bytes on a piece of a secret is as good as the
+// secret: whoever quotes a request may cut what is long.
+const pieceSize = 12
+
+// repeats tells whether a text has a secret, or a piece of one, in it: as it
+// is, as it was sent, or in quotes.
+func repeats(text, secret string) bool {
+	quoted := strings.Trim(strconv.Quote(secret), `"`)
+	for _, form := range []string{secret, url.QueryEscape(secret), quoted} {
+		form, text := strings.ToLower(form), strings.ToLower(text)
+		for start := 0; form != "" && start <= max(0, len(form)-pieceSize); start++ {
+			if strings.Contains(text, form[start:min(start+pieceSize, len(form))]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // passing tells whether the service may say something else the next time. An

@@ -98,7 +98,7 @@ func (a *Account) load(ctx context.Context) (session, uint64, error) {
 		return session{}, 0, err
 	}
 	if len(value) == 0 {
-		return session{}, revision, ErrNotSignedIn
+		return session{}, revision, a.whyEnded(revision)
 	}
 	s, ok := decode(value)
 	if !ok {
@@ -206,5 +206,23 @@ func (a *Account) forget(ctx context.Context, revision uint64, reason error) err
 	case !stored:
 		return errCrossed
 	}
+	a.Entra.mu.Lock()
+	defer a.Entra.mu.Unlock()
+	if a.Entra.ended == nil {
+		a.Entra.ended = map[string]error{}
+	}
+	a.Entra.ended[a.Key] = reason
 	return reason
+}
+
+// whyEnded is the error where nothing is stored. If that is what forget left, it
+// is the reason: of several who need the sign-in at once, one alone learns it
+// from Microsoft.
+func (a *Account) whyEnded(revision uint64) error {
+	a.Entra.mu.Lock()
+	defer a.Entra.mu.Unlock()
+	if why, ok := a.Entra.ended[a.Key]; ok && revision != 0 {
+		return why
+	}
+	return ErrNotSignedIn
 }

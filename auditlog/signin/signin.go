@@ -77,7 +77,8 @@ type Entra struct {
 	flights singleflight.Group // renewals by key, and the discovery
 
 	mu    sync.Mutex
-	known *authority // nil until the discovery has succeeded
+	known *authority       // nil until the discovery has succeeded
+	ended map[string]error // why the last sign-in of a key has ended, as it was found here
 }
 
 // String names the tenant. Package fmt would otherwise print what is on its way,

@@ -307,8 +307,17 @@ func TestASignInThatHasEnded(t *testing.T) {
 				if !shelf.empty() {
 					t.Error("it is still stored")
 				}
+				if _, err := a.Token(t.Context(), first.Access); !errors.Is(err, signin.ErrNotSignedIn) || err.Error() != c.why {
+					t.Errorf("who comes second is told %v, want %q", err, c.why)
+				}
 				if upn, _, ok, err := a.SignedIn(t.Context()); upn != "" || ok || err != nil {
 					t.Errorf("SignedIn = %q, %v, %v", upn, ok, err)
+				}
+				if err := a.Reset(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if _, err := a.Token(t.Context(), ""); err != signin.ErrNotSignedIn {
+					t.Errorf("after a reset: %v", err)
 				}
 			})
 		})

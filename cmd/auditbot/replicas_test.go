@@ -27,7 +27,7 @@ import (
 //
 //	go test ./cmd/auditbot -run 'TwoProcesses|KilledOverARefresh' -rounds 10000 -whole-claims -timeout 60m
 var (
-	rounds      = flag.Int("rounds", 100, "how many times two processes renew a sign-in at once")
+	rounds      = flag.Int("rounds", 500, "how many times two processes renew a sign-in at once")
 	wholeClaims = flag.Bool("whole-claims", false, "wait for the end of the claim of a process that was killed")
 )
 

@@ -314,7 +314,7 @@ func (s *watched) command(args ...string) *exec.Cmd {
 }
 
 // panicking is the variable with the name of a file; while that is there, the
-// bot panics when it is about to ask Exchange Online for what is in it.
+// bot panics when it is about to ask Slack or Exchange Online for what is in it.
 const panicking = "AUDITBOT_TEST_PANIC"
 
 func init() {
@@ -436,15 +436,16 @@ func (s *watched) asks(line, answer string, faults ...tenantsim.Fault) {
 // awaitDM waits until the bot's newest direct message to somebody has words in it.
 func (s *watched) awaitDM(person, words string) {
 	s.t.Helper()
-	channel := s.slack.OpenDM(person)
-	s.await(func() bool {
-		for _, m := range slices.Backward(s.slack.History(channel)) {
-			if m.BotID != "" && m.ThreadTS == "" {
-				return strings.Contains(blockText(m.Blocks), words)
-			}
+	s.await(func() bool { return strings.Contains(blockText(s.newestDM(person).Blocks), words) })
+}
+
+func (s *watched) newestDM(person string) slacksim.Message {
+	for _, m := range slices.Backward(s.slack.History(s.slack.OpenDM(person))) {
+		if m.BotID != "" && m.ThreadTS == "" {
+			return m
 		}
-		return false
-	})
+	}
+	return slacksim.Message{}
 }
 
 // TestNoSecretLeaves plays all that has to do with secrets, well or badly, and
@@ -486,7 +487,7 @@ func (s *watched) live() {
 	s.played("the standard error of auditbot exec", "SIGQUIT")
 	s.played("the standard error of auditbot exec", "refused the request")
 	s.played("the standard output of auditbot exec --json -", "O365AuditLog")
-	s.played("the standard output of auditbot doctor", "data was reached")
+	s.played("the standard output of auditbot doctor", "AUDITBOT_KEY is set")
 	s.look()
 }
 
@@ -531,6 +532,9 @@ func (s *watched) endToSignIn() {
 	s.awaitDM(ada, "Signed in to")
 	s.awaitDM(grace, "Not signed in")
 	s.must(s.tenant.Approve(s.begin(grace), "mallory@contoso.com"))
+	s.begin(mallory)
+	s.must(s.slack.Press(mallory, s.slack.OpenDM(mallory), s.newestDM(mallory).TS, "Cancel"))
+	s.awaitDM(mallory, "Cancelled")
 }
 
 // some bytes of a secret are enough to be found.
@@ -591,27 +595,28 @@ func (s *watched) panicInACommand() {
 }
 
 // stopInTheMiddle makes the bot show the stacks of all that it does, with a
-// search on its way, and keeps the files that only it can see.
+// search on its way and a sign-in pending, and leave its files.
 func (s *watched) stopInTheMiddle(c *exec.Cmd) {
 	s.t.Helper()
 	s.tenant.Fail(tenantsim.Hung)
 	asked := s.types(grace, longExample)
 	s.await(func() bool {
-		for _, m := range s.slack.History(asked.Channel) {
-			if m.ThreadTS == asked.TS && strings.Contains(blockText(m.Blocks), "is running, since") {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(s.slack.History(asked.Channel), func(m slacksim.Message) bool {
+			return m.ThreadTS == asked.TS && strings.Contains(blockText(m.Blocks), "is running, since")
+		})
 	})
 	s.end(c, syscall.SIGQUIT)
 }
 
-// panicForGood is a panic where nobody recovers from it.
+// panicForGood is a panic beside a command, in what a search does at the same
+// time, and, if the bot has survived that, one that ends it.
 func (s *watched) panicForGood(c *exec.Cmd) {
 	s.t.Helper()
 	s.write("panic", "Search-UnifiedAuditLog")
-	s.types(ada, longExample)
+	asked := s.types(ada, longExample)
+	s.await(func() bool { return s.slack.Sockets() == 0 || s.answers(asked) > 0 })
+	s.write("panic", "apps.connections.open")
+	s.slack.CutSockets()
 	s.end(c, 0)
 	s.must(os.Remove(s.env[panicking]))
 }
