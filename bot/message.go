@@ -24,6 +24,9 @@ type Message struct {
 	// Resumed is how many sign-ins the command waited for before this.
 	Resumed int `json:"resumed,omitempty"`
 
+	// Waits is since when the command waits for a sign-in; zero when it does not.
+	Waits time.Time `json:"waits,omitzero"`
+
 	// GivenUp is set if the last one of these did not come: a line that says
 	// why. The command is run only to answer with what it had found.
 	GivenUp string `json:"given_up,omitempty"`

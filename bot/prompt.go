@@ -300,7 +300,7 @@ func signInFirst(instance commands.Instance, own bool, why reason, said string) 
 	text := said + " This command runs by itself as soon as you have signed in."
 	if !own {
 		first = "A sign-in to " + instance.Tenant + " is needed first"
-		text = said + " This command runs by itself as soon as somebody has signed in, within 24 hours; a sign-in that fails does not end it."
+		text = said + " This command runs by itself as soon as somebody has signed in, within " + counted(int(waitsAtMost/time.Hour), "hour") + "; a sign-in that fails does not end it."
 	}
 	if why.problem == "" {
 		return commands.Reply{Title: "🔑 " + first, Text: text}

@@ -352,6 +352,61 @@ func TestCommandsThatWaitAreStartedInTheirOrder(t *testing.T) {
 	}
 }
 
+// wait puts a search of Ada's among those that wait for everybody's sign-in.
+func (s *stage) wait(asked slacksim.Message, since time.Time) {
+	s.t.Helper()
+	m := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: asked.TS, Text: search, Resumed: 1, Waits: since}
+	value, err := json.Marshal(m)
+	if err == nil {
+		_, err = s.engine.Bucket(engine.Waiting).Put(s.t.Context(), "contoso/all/"+m.Origin(), value)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestACommandForWhichNobodySignsInIsGivenUpWithinADay(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	s.settleIn()
+	s.instance.Shared = true
+	s.stop()
+	long, short := s.say("U0LEA", "one"), s.say("U0LEA", "two")
+	s.wait(long, time.Now().Add(-waitsAtMost-time.Minute))
+	s.wait(short, time.Now().Add(-waitsAtMost+time.Hour))
+	s.start()
+	s.reply(long, "Nobody has signed in for this command for 22 hours")
+	s.stop()
+	if waiting, err := s.bot.waiting(t.Context(), "contoso/all"); len(waiting) != 1 || waiting[0].TS != short.TS || err != nil {
+		t.Errorf("%+v, %v", waiting, err)
+	}
+}
+
+// On a terminal, whoever has the key is an admin.
+func TestASignInOnATerminalIsFoundWithAuthComplete(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
+		if strings.HasPrefix(line, search) {
+			return commands.Reply{Title: "all of it"}, nil
+		}
+		said, err := env.Instances[0].Check(ctx)
+		return commands.Reply{Text: said}, err
+	})
+	s.settleIn()
+	s.instance.Shared = true
+	s.stop()
+	asked := s.say("U0LEA", "one")
+	s.wait(asked, time.Now())
+	s.start()
+	check := s.say("U0ADA", "!o365-auditlog-auth-complete")
+	s.reply(check, "Nobody is signed in")
+	if err := s.instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+		t.Fatal(err)
+	}
+	s.reply(s.say("U0ADA", "!o365-auditlog-auth-complete"), "Signed in as ada@contoso.com")
+	s.reply(asked, "all of it")
+}
+
 const thrownAway = "A sign-in to contoso.onmicrosoft.com was thrown away"
 
 func TestAdminsAreToldOfASignInOfSomebodyElse(t *testing.T) {

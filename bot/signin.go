@@ -474,7 +474,7 @@ func (b *Bot) checkSignIn(ctx context.Context, t *task, instance commands.Instan
 	case err != nil:
 		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
 	case ok:
-		return "Signed in as " + upn + ".", nil
+		return "Signed in as " + upn + ".", b.releaseAll(ctx, key) // who signed in may have done so on a terminal
 	case instance.Account.Unattended():
 		return "This instance signs in by itself, with the first command that needs it.", nil
 	case instance.Shared && !t.asks.Admin:

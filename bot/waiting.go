@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	}
 	key := signInKey(instance, t.User)
 	if upn, _, ok, err := instance.Account.SignedIn(ctx); ok && err == nil { // just now
-		if _, err := b.release(ctx, key, func(Message) bool { return true }, ""); err != nil {
+		if err := b.releaseAll(ctx, key); err != nil {
 			return commands.Reply{}, err
 		}
 		return commands.Reply{Title: "🔑 Signed in as " + upn, Text: "This command runs now."}, nil
@@ -80,6 +81,7 @@ func (b *Bot) beginWaiting(ctx context.Context, t *task, instance commands.Insta
 	}
 	waiting := t.Message
 	waiting.Resumed++
+	waiting.Waits = time.Now().UTC()
 	value, err := json.Marshal(waiting)
 	if err == nil {
 		_, err = b.Engine.Bucket(engine.Waiting).Put(ctx, signInKey(instance, t.User)+"/"+t.id, value)
@@ -148,7 +150,7 @@ func (b *Bot) release(ctx context.Context, key string, meant func(Message) bool,
 		if !meant(m) {
 			continue
 		}
-		m.GivenUp = why
+		m.GivenUp, m.Waits = why, time.Time{}
 		if err := b.enqueue(ctx, m); err != nil {
 			return n, fmt.Errorf("running a command that waited: %w", err)
 		}
@@ -159,6 +161,46 @@ func (b *Bot) release(ctx context.Context, key string, meant func(Message) bool,
 		n++
 	}
 	return n, nil
+}
+
+// releaseAll lets all that waits under key run.
+func (b *Bot) releaseAll(ctx context.Context, key string) error {
+	_, err := b.release(ctx, key, func(Message) bool { return true }, "")
+	return err
+}
+
+// waitsAtMost is how long a command waits for a sign-in. The bucket keeps it for
+// a day, and what was there is looked through every hour.
+const waitsAtMost = 22 * time.Hour
+
+// endLongWaits gives up, now and at every tick, the commands for which nobody
+// has signed in for so long, until ctx is done. Where everybody signs in for
+// themselves there are none: a code ends sooner, and what waits with it.
+func (b *Bot) endLongWaits(ctx context.Context, ticks <-chan time.Time) {
+	for {
+		if err := b.endLongWaitsOnce(ctx); err != nil && ctx.Err() == nil {
+			b.Log.Error("looking for commands that have waited for too long", "err", err)
+		}
+		select {
+		case <-ticks:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Bot) endLongWaitsOnce(ctx context.Context) error {
+	places, err := b.Engine.Bucket(engine.Waiting).Keys(ctx)
+	if err != nil {
+		return err
+	}
+	tooLong := func(m Message) bool { return !m.Waits.IsZero() && time.Since(m.Waits) > waitsAtMost }
+	for _, place := range places {
+		if _, err := b.release(ctx, path.Dir(place), tooLong, fmt.Sprintf("❌ Nobody has signed in for this command for %d hours.", waitsAtMost/time.Hour)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waiting are the messages that wait under key, in the order in which they

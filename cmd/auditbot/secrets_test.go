@@ -208,6 +208,7 @@ access:
   admins: {users: [U0GRACE]}
 instances:
   - {name: contoso, %[1]s, graph_client_id: %[2]s, accounts: {U0GRACE: grace@contoso.com, "local:%[3]s": ada@contoso.com}}
+  - {name: one, %[1]s, sign_in: instance, upn: grace@contoso.com}
   - {name: soc, %[1]s, auth: password, upn: victor@contoso.com}
   - {name: app, %[1]s, auth: client_secret, client_id: %[4]s}
   - {name: signed, %[1]s, auth: certificate, client_id: %[5]s, certificate_file: bot.pfx}
@@ -406,12 +407,14 @@ func (s *watched) code(person string) (next string) {
 	return next
 }
 
-// begin is the code of a sign-in that somebody begins, once they see it.
-func (s *watched) begin(person string) (code string) {
+// begin is the code of a sign-in that somebody begins, once they see it and are
+// told so where they asked.
+func (s *watched) begin(person string, arguments ...string) (code string) {
 	s.t.Helper()
-	s.types(person, "!o365-auditlog-auth-start")
+	asked := s.types(person, strings.Join(append([]string{"!o365-auditlog-auth-start"}, arguments...), " "))
 	code = s.code(person)
 	s.awaitDM(person, code)
+	s.answer(asked, "")
 	return code
 }
 
@@ -460,7 +463,6 @@ func TestNoSecretLeaves(t *testing.T) {
 }
 
 func (s *watched) live() {
-	s.t.Helper()
 	c := s.start("first life")
 	s.signInBadly()
 	s.beginToSignIn()
@@ -476,6 +478,9 @@ func (s *watched) live() {
 	s.key("AUDITBOT_KEY")
 	c = s.start("second life")
 	s.must(s.tenant.Approve(restarted, "grace@contoso.com"))
+	s.awaitDM(grace, "Signed in to")
+	s.asks(example+" using=one", "")
+	s.must(s.tenant.Approve(s.begin(grace, "using=one"), "grace@contoso.com"))
 	s.awaitDM(grace, "Signed in to")
 	s.asks("!o365-auditlog-auth-reset", "Signed out")
 	s.begin(ada)
@@ -504,7 +509,6 @@ const (
 // signInBadly is a sign-in that is declined, one that nobody makes in time, and
 // some at a service that repeats what it is sent.
 func (s *watched) signInBadly() {
-	s.t.Helper()
 	s.asks("!o365-auditlog-auth-start", moreInTheLog, tenantsim.Echo(0).On("devicecode"))
 	s.tenant.Fail(tenantsim.Echo(0).On("token"))
 	s.begin(mallory)
@@ -519,7 +523,6 @@ func (s *watched) signInBadly() {
 // service that repeats some of what it is sent, the second one that has a
 // failure of its own, and the third one whose answer with the tokens breaks off.
 func (s *watched) beginToSignIn() {
-	s.t.Helper()
 	s.runs(nil, "", "exec", "!o365-auditlog-auth-test using=soc") // needs its token now, not when the faults wait for others
 	s.tenant.Fail(tenantsim.Echo(some).On("token"), tenantsim.Unavailable.On("token"), tenantsim.Reset.On("token"))
 	s.begin(mallory)
@@ -528,7 +531,6 @@ func (s *watched) beginToSignIn() {
 }
 
 func (s *watched) endToSignIn() {
-	s.t.Helper()
 	s.awaitDM(ada, "Signed in to")
 	s.awaitDM(grace, "Not signed in")
 	s.must(s.tenant.Approve(s.begin(grace), "mallory@contoso.com"))
@@ -541,7 +543,6 @@ func (s *watched) endToSignIn() {
 const some = enough + 6
 
 func (s *watched) useTerminal() {
-	s.t.Helper()
 	s.runs(nil, "", "exec", "--json", "--out", "kept", passwordExample)
 	s.runs(s.quit, "", "exec", exchangeExample)
 	s.runs(s.approve, "!help\n!nothing\n"+exchangeExample+"\n"+secretExample+"\n"+signedExample, "exec", "--json", "-")
@@ -554,7 +555,6 @@ func (s *watched) useTerminal() {
 // search searches through each service, and meets errors that repeat what was
 // sent.
 func (s *watched) search() {
-	s.t.Helper()
 	s.asks(exchangeExample, "UserLoginFailed")
 	s.asks("!o365-auditlog-auth-test using=contoso", "Test ok")
 	waits := s.types(ada, graphExample)
@@ -576,7 +576,6 @@ func (s *watched) search() {
 }
 
 func (s *watched) failInSlack() {
-	s.t.Helper()
 	s.slack.Fail(slacksim.APIError("chat.postMessage", "invalid_auth"))
 	s.types(mallory, "!help")
 	s.awaitDM(mallory, "could not be answered there")
@@ -588,7 +587,6 @@ func (s *watched) failInSlack() {
 }
 
 func (s *watched) panicInACommand() {
-	s.t.Helper()
 	s.write("panic", "EXOModuleFile")
 	s.asks("!o365-auditlog-auth-test using=soc", "That did not work")
 	s.must(os.Remove(s.env[panicking]))
@@ -597,7 +595,6 @@ func (s *watched) panicInACommand() {
 // stopInTheMiddle makes the bot show the stacks of all that it does, with a
 // search on its way and a sign-in pending, and leave its files.
 func (s *watched) stopInTheMiddle(c *exec.Cmd) {
-	s.t.Helper()
 	s.tenant.Fail(tenantsim.Hung)
 	asked := s.types(grace, longExample)
 	s.await(func() bool {
@@ -611,7 +608,6 @@ func (s *watched) stopInTheMiddle(c *exec.Cmd) {
 // panicForGood is a panic beside a command, in what a search does at the same
 // time, and, if the bot has survived that, one that ends it.
 func (s *watched) panicForGood(c *exec.Cmd) {
-	s.t.Helper()
 	s.write("panic", "Search-UnifiedAuditLog")
 	asked := s.types(ada, longExample)
 	s.await(func() bool { return s.slack.Sockets() == 0 || s.answers(asked) > 0 })
@@ -623,7 +619,6 @@ func (s *watched) panicForGood(c *exec.Cmd) {
 
 // look searches everything.
 func (s *watched) look() {
-	s.t.Helper()
 	h := s.hunt()
 	for what, text := range s.wrote {
 		shown := ""
@@ -691,7 +686,6 @@ func (s *watched) without(text, person string) string {
 }
 
 func (s *watched) lookAtFiles(h *hunt) {
-	s.t.Helper()
 	err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) == ".yml" { // which we wrote
 			return err
@@ -707,7 +701,6 @@ func (s *watched) lookAtFiles(h *hunt) {
 // lookAtSlack searches what Slack was told, of which only a code's own person
 // may see it, in the message itself, and only until it is used.
 func (s *watched) lookAtSlack(h *hunt) {
-	s.t.Helper()
 	dm := map[string]string{}
 	for _, person := range []string{ada, grace, mallory} {
 		dm[s.slack.OpenDM(person)] = person
@@ -742,7 +735,6 @@ func (s *watched) lookAtSlack(h *hunt) {
 // lookAtMicrosoft searches the addresses that Microsoft was asked at, which
 // proxies keep, and looks whether it was told what is not its own.
 func (s *watched) lookAtMicrosoft(h *hunt) {
-	s.t.Helper()
 	foreign := newHunt()
 	for name, secret := range s.known {
 		if !strings.HasPrefix(name, "AUDITBOT_PASSWORD") && !strings.HasPrefix(name, "AUDITBOT_CLIENT_SECRET") {
