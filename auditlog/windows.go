@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -39,6 +40,7 @@ type catch struct {
 	full    bool    // there are more than one search returns; sorted is of no use then
 	span    time.Duration
 	err     error
+	broke   string // a panic, and where it was
 }
 
 // A fetched job comes back with its catch.
@@ -135,7 +137,7 @@ func (w *windows) start(ctx context.Context) {
 		j.started = true
 		w.flying++
 		go func() {
-			w.ready <- fetched{j, w.fetch(ctx, j.window)}
+			w.ready <- fetched{j, w.caught(ctx, j.window)}
 		}()
 	}
 }
@@ -209,6 +211,9 @@ func (w *windows) wait(v *Verdict) {
 	w.idle += time.Since(began)
 	w.flying--
 	j, c := f.job, f.catch
+	if c.broke != "" {
+		panic(c.broke)
+	}
 	j.catch = c
 	v.count(&c.verdict)
 	switch {
@@ -372,6 +377,17 @@ func (w *windows) done(j *job, v *Verdict) error {
 	}
 	w.report(v, w.count, v.Requests, w.at)
 	return nil
+}
+
+// caught is fetch, but keeps a panic for the goroutine that waits for the window:
+// whoever ranges over the records may know what to do about it.
+func (r *Results) caught(ctx context.Context, w window) (c *catch) {
+	defer func() {
+		if p := recover(); p != nil {
+			c = &catch{sorted: new(sorter), broke: fmt.Sprintf("%v\n%s", p, debug.Stack())}
+		}
+	}()
+	return r.fetch(ctx, w)
 }
 
 // fetch reads one window, twice if the query wants it verified.

@@ -245,6 +245,26 @@ func TestAWindowThatFailsIsNamedAndTheRestIsThere(t *testing.T) {
 	})
 }
 
+// Otherwise the mistake in the program that it is would end all other searches.
+func TestAPanicOfASourceReachesWhoeverReads(t *testing.T) {
+	b := &busy{records: crowd(3000), limit: 50, large: 1000, inFlight: 3, fail: func(q auditlog.Query) error {
+		if q.End.Before(noon) {
+			panic("the source broke")
+		}
+		return nil
+	}}
+	defer func() {
+		if p, _ := recover().(string); !strings.Contains(p, "the source broke") || !strings.Contains(p, "windows_test.go") {
+			t.Errorf("the panic is %q", p)
+		}
+		if b.now != 0 {
+			t.Errorf("%d searches go on", b.now)
+		}
+	}()
+	all(t, later(b).Search(t.Context(), day(0)))
+	t.Error("the loop ended as if nothing were wrong")
+}
+
 func TestAServiceThatIsAwayForAWhileIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		records := crowd(3000)
