@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -146,28 +147,16 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	if err != nil {
 		return Reply{}, instance.failed(err)
 	}
+	who := cmp.Or(token.Account, "the application "+instance.Account.Entra.ClientID)
+	test := instance.testExchange
 	if instance.Exchange == nil {
-		return Reply{
-			Title: "Test ok",
-			Text:  "signed in to " + instance.Tenant + " as " + token.Account + "\nwhether this account may search through Graph shows with the first query",
-		}, nil
+		test = instance.testGraph
 	}
-	may, err := instance.Exchange.Cmdlets(ctx)
-	if err != nil {
-		return Reply{}, instance.failed(err)
-	}
-	if !hasFold(may, searchCmdlet) {
-		return Reply{}, &auditlog.Refusal{
-			Problem: token.Account + " is signed in but may not run " + searchCmdlet,
-			Advice: "an Exchange administrator gives you the role \"View-Only Audit Logs\" or \"Audit Logs\" in the Exchange admin centre (the Purview role is not enough); " +
-				"it takes up to an hour, then sign in again: " + env.Prefix + "o365-auditlog-auth-reset and " + env.Prefix + "o365-auditlog-auth-start",
-		}
-	}
-	auditing, err := testAuditing(ctx, instance, may)
+	checks, err := test(ctx, env, who)
 	if err != nil {
 		return Reply{}, err
 	}
-	checks := []string{"signed in to " + instance.Tenant + " as " + token.Account, "may run " + searchCmdlet, auditing}
+	checks = append([]string{"signed in to " + instance.Tenant + " as " + who}, checks...)
 	if instance.Insecure {
 		checks = append(checks, warning+"insecure: true is set: certificates of Microsoft's hosts are not checked")
 	}
@@ -177,6 +166,36 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	}
 	return Reply{Title: title, Text: strings.Join(checks, "\n")}, nil
 }
+
+func (i Instance) testGraph(ctx context.Context, _ Env, _ string) ([]string, error) {
+	if err := i.MaySearch(ctx); err != nil {
+		return nil, i.failed(err)
+	}
+	return []string{"may query the audit log through Microsoft Graph"}, nil
+}
+
+func (i Instance) testExchange(ctx context.Context, env Env, who string) ([]string, error) {
+	may, err := i.Exchange.Cmdlets(ctx)
+	if err != nil {
+		return nil, i.failed(err)
+	}
+	if !hasFold(may, searchCmdlet) {
+		advice := giveRole
+		if !i.Account.Unattended() {
+			advice += ", then sign in again: " + env.Prefix + "o365-auditlog-auth-reset and " + env.Prefix + "o365-auditlog-auth-start"
+		}
+		return nil, &auditlog.Refusal{Problem: who + " is signed in but may not run " + searchCmdlet, Advice: advice}
+	}
+	auditing, err := testAuditing(ctx, i, may)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"may run " + searchCmdlet, auditing}, nil
+}
+
+// giveRole is the advice where the right to search is missing.
+const giveRole = `an Exchange administrator gives it, an account or an application, the role "View-Only Audit Logs" or "Audit Logs" in the ` +
+	"Exchange admin centre (the Purview role is not enough); it takes up to an hour"
 
 const warning = "⚠️ "
 

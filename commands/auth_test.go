@@ -32,6 +32,18 @@ func TestAuthTestSaysWhatIsInOrder(t *testing.T) {
 	})
 }
 
+func TestAuthTestAsksGraphItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := signedInAs(t, tenant(t, records(t)), ada)
+		i.Exchange, i.MaySearch = nil, func(context.Context) error { return nil }
+		says(t, answer(t, env(i), "!o365-auditlog-auth-test").Text, "signed in to contoso.com as ada@contoso.com\nmay query the audit log through Microsoft Graph")
+		i.MaySearch = func(context.Context) error { return &auditlog.Refusal{Problem: "the permission is missing"} }
+		if _, err := Run(t.Context(), env(i), "!o365-auditlog-auth-test"); err == nil || !strings.Contains(err.Error(), "the permission is missing") {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAuthTestNamesTheMissingRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, err := Run(t.Context(), env(signedInAs(t, tenant(t, records(t)), mallory)), "!o365-auditlog-auth-test")

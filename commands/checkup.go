@@ -121,8 +121,7 @@ func checkRole(ctx context.Context, i Instance) (may []string, found Check) {
 		return nil, Broken(err)
 	}
 	if !hasFold(may, searchCmdlet) {
-		return may, Fail("may not run "+searchCmdlet, `an Exchange administrator gives it, an account or an application, the role "View-Only Audit Logs" or "Audit Logs" in the `+
-			"Exchange admin centre (the Purview role is not enough); it takes up to an hour, and an account then signs in anew")
+		return may, Fail("may not run "+searchCmdlet, giveRole+", and an account then signs in anew")
 	}
 	return may, Good("may run " + searchCmdlet)
 }

@@ -135,7 +135,7 @@ func TestEachFaultOfAnInstanceHasItsLine(t *testing.T) {
 		"the role was taken": {
 			func(s *tenantsim.Server, _ []Instance) { s.Change(ada, func(a *tenantsim.Account) { a.Roles = nil }) },
 			[]string{"failure contoso role: may not run Search-UnifiedAuditLog -> ", "warning contoso auditing: not checked: the role",
-				"failure contoso graph: this account may not search the audit log through Microsoft Graph"},
+				"failure contoso graph: who is signed in may not search the audit log through Microsoft Graph"},
 		},
 		"auditing was switched off": {
 			func(s *tenantsim.Server, _ []Instance) { s.SetAuditing(false) },

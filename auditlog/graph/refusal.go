@@ -159,9 +159,9 @@ func (t *Tenant) statusRefusal(e *StatusError) *auditlog.Refusal {
 		}
 	case e.Status == http.StatusForbidden:
 		return &auditlog.Refusal{
-			Problem: "this account may not search the audit log through Microsoft Graph" + transport.Said(words),
-			Advice: `an Entra administrator gives the application of graph_client_id: the permission AuditLogsQuery.Read.All, with consent, ` +
-				`and the account the role "View-Only Audit Logs" or "Audit Logs" in Microsoft Purview; then ` + transport.SignInAgain + "; or " + useExchange,
+			Problem: "who is signed in may not search the audit log through Microsoft Graph" + transport.Said(words),
+			Advice: `an Entra administrator gives the application of graph_client_id: the permission AuditLogsQuery.Read.All, with consent: the delegated one, or that for applications if it signs in as itself; ` +
+				`an account needs the role "View-Only Audit Logs" or "Audit Logs" in Microsoft Purview as well; then ` + transport.SignInAgain + "; or " + useExchange,
 		}
 	case e.Status == http.StatusTooManyRequests:
 		return t.throttledRefusal(e)
