@@ -24,6 +24,9 @@ type Message struct {
 	// Resumed is how many sign-ins the command waited for before this.
 	Resumed int `json:"resumed,omitempty"`
 
+	// Waited is the instance of the last of these.
+	Waited string `json:"waited,omitempty"`
+
 	// Waits is since when the command waits for a sign-in; zero when it does not.
 	Waits time.Time `json:"waits,omitzero"`
 

@@ -19,10 +19,10 @@ import (
 // soon is how long a command runs that its sign-in has surely brought nowhere.
 const soon = time.Minute
 
-// inCircles tells whether the command in t needs a sign-in again although the
-// one before has not brought it any further.
-func (t *task) inCircles() bool {
-	return t.Resumed > 0 && t.state.Waits == "" && !t.told.Load() && time.Since(t.began) < soon
+// inCircles tells whether the command in t needs a sign-in at the instance
+// again although the one before has not brought it any further.
+func (t *task) inCircles(instance string) bool {
+	return t.Resumed > 0 && t.Waited == instance && t.state.Waits == "" && !t.told.Load() && time.Since(t.began) < soon
 }
 
 // waitForSignIn lets the command in t wait for its author to sign in, as often
@@ -35,7 +35,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 	why := reasonOf(need.Err)
 	instances := b.Instances(t.asks)
 	i := slices.IndexFunc(instances, func(i commands.Instance) bool { return i.Name == need.Instance })
-	if i < 0 || t.inCircles() {
+	if i < 0 || t.inCircles(need.Instance) {
 		problem := "the sign-in did not last"
 		if why.problem != "" {
 			problem += ": " + why.problem
@@ -81,6 +81,7 @@ func (b *Bot) beginWaiting(ctx context.Context, t *task, instance commands.Insta
 	}
 	waiting := t.Message
 	waiting.Resumed++
+	waiting.Waited = instance.Name
 	waiting.Waits = time.Now().UTC()
 	value, err := json.Marshal(waiting)
 	if err == nil {
