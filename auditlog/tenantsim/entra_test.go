@@ -258,6 +258,23 @@ func TestAnAccountOfAnotherOrganisationKeepsItsTenantOnTheCommonEndpoint(t *test
 	}
 }
 
+func TestAServiceThatDoesNotLookLetsInAnAccountOfAnotherOrganisation(t *testing.T) {
+	t.Parallel()
+	s := start(t, load(t))
+	code := post(t, s.URL+"/contoso.com/oauth2/v2.0/devicecode", "client_id", exoClient, "scope", exchangeScope+" openid profile")
+	if err := s.ApproveAnyway(code.text("user_code"), "nobody@fabrikam.com"); err == nil {
+		t.Error("somebody who does not exist was let in")
+	}
+	if err := s.ApproveAnyway(code.text("user_code"), "eve@fabrikam.com"); err != nil {
+		t.Fatal(err)
+	}
+	a := post(t, s.URL+"/contoso.com/oauth2/v2.0/token", "grant_type", deviceGrant, "client_id", exoClient, "device_code", code.text("device_code"))
+	contoso := verify(t, s, s.Token("ada@contoso.com"))
+	if id := verify(t, s, a.text("id_token")); id["preferred_username"] != "eve@fabrikam.com" || id["tid"] == contoso["tid"] {
+		t.Errorf("id token: %v", id)
+	}
+}
+
 func TestARefreshTokenIsRotatedAndTheOldOneStaysValid(t *testing.T) {
 	t.Parallel()
 	s := start(t, load(t))
