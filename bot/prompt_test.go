@@ -256,6 +256,22 @@ func TestOnlyTheirOwnPressCancelsASignIn(t *testing.T) {
 	}
 }
 
+// The code stands there, but Slack has not told the bot so.
+func TestACodeCanBeCancelledAsSoonAsItIsThere(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	s.slack.Fail(slacksim.Lost("chat.postMessage"))
+	asked := s.say("U0ADA", search)
+	prompt := s.direct("Enter the code")
+	if err := s.slack.Press("U0ADA", prompt.Channel, prompt.TS, "Cancel"); err != nil {
+		t.Fatal(err)
+	}
+	s.reply(asked, "The sign-in to contoso.onmicrosoft.com was cancelled")
+	if cancelled := s.direct("⏹ Cancelled. Do not enter the code any more"); cancelled.TS != prompt.TS {
+		t.Error("the code still stands in its own message")
+	}
+}
+
 // Microsoft's yes and the press can be under way at the same time.
 func TestACancelThatCrossesTheSignInWins(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -202,9 +203,10 @@ func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance)
 	if err := b.keepCode(ctx, n); err != nil {
 		return nil, err
 	}
+	polling := b.openCode(n) // first: its button may be pressed as soon as it is there
 	err = b.deliver(ctx, n)
 	if err != nil && !passing(err) {
-		return nil, errors.Join(notSent(err), b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()))
+		return nil, errors.Join(notSent(err), b.discard(ctx, n, notSent(err)))
 	}
 	if err != nil {
 		b.Log.Warn("sending a code; it is tried again", "instance", n.Instance, "user", n.User, "err", err)
@@ -212,8 +214,17 @@ func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance)
 	if err := b.keepCode(ctx, n); err != nil { // now with its TS, which can be found out again
 		b.Log.Warn("noting where a code stands", "err", err)
 	}
-	b.poll(n)
+	b.poll(polling, n)
 	return n, nil
+}
+
+// discard ends the sign-in of a code that cannot be sent.
+func (b *Bot) discard(ctx context.Context, n *code, why error) error {
+	n.Came = n.failed(why, "")
+	b.codes.remove(n)
+	n.stop()
+	close(n.over)
+	return b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place())
 }
 
 // tenantID is the instance's GUID, which the code's own request has brought; ""
@@ -255,16 +266,22 @@ func notSent(err error) error {
 	}
 }
 
-// poll waits in the background until the person has signed in, or wants no
-// sign-in any more, and does what follows from it.
-func (b *Bot) poll(n *code) {
-	ctx, stop := context.WithCancel(b.codes.life)
-	n.over, n.stop = make(chan struct{}), stop
+// openCode makes n a code that can be found and cancelled. The context is that of
+// its polling.
+func (b *Bot) openCode(n *code) (polling context.Context) {
+	polling, n.stop = context.WithCancel(b.codes.life)
+	n.over = make(chan struct{})
 	if n.Came == nil {
 		b.codes.add(n)
 	}
+	return polling
+}
+
+// poll waits in the background until the person has signed in, or wants no
+// sign-in any more, and does what follows from it.
+func (b *Bot) poll(ctx context.Context, n *code) {
 	b.codes.polling.Go(func() {
-		defer stop()
+		defer n.stop()
 		if n.Came != nil || b.learn(ctx, n) {
 			b.settleSignIn(n)
 		}
@@ -297,8 +314,14 @@ func (b *Bot) learn(ctx context.Context, n *code) bool {
 
 // awaitSignIn polls while the message with the code counts down. No edit of it
 // is under way any more when it returns. Without an error, the sign-in is
-// stored, though ctx may have ended.
+// stored, though ctx may have ended. A panic is an error: it would come again at
+// each start.
 func (b *Bot) awaitSignIn(ctx context.Context, n *code) (upn string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
 	if n.resumed {
 		b.cancelIfLeft(ctx, n)
 	}
@@ -418,7 +441,7 @@ func (b *Bot) resumeSignIns(ctx context.Context) error {
 			b.Log.Error("resuming a sign-in", "err", err)
 			continue
 		}
-		b.poll(n)
+		b.poll(b.openCode(n), n)
 	}
 	return nil
 }
