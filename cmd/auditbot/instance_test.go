@@ -137,7 +137,7 @@ func TestWhatIsWeakIsWarnedOfAtStart(t *testing.T) {
 		"insecure: true": {"insecure: true is set"},
 		"cloud: china":   {"no answer will be complete"},
 		"exchange_url: https://outlook.office365.cn":                                             {"no answer will be complete"},
-		"sign_in: instance, upn: soc@contoso.com":                                                {shared + ", and all who may ask here search with the rights of the account soc@contoso.com"},
+		"sign_in: instance, upn: soc@contoso.com":                                                {shared + ", and all who may ask here search with the rights of the account soc@contoso.com", "access.admins names none, so nobody can do it in Slack"},
 		"auth: password, upn: soc@contoso.com":                                                   {"without multi-factor authentication, so whoever learns the password " + fromAnywhere, shared},
 		"auth: client_secret, client_id: " + ownApp:                                              {fromAnywhere + "; a certificate is better", shared},
 		"auth: certificate, client_id: " + ownApp + fmt.Sprintf(", certificate_file: %q", later): {shared + ", and all who may ask here search with the rights of the application " + ownApp},

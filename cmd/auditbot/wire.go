@@ -38,6 +38,7 @@ type tenant struct {
 	seen     seenOperations
 	dir      string // the data folder
 	proof
+	admins bool     // there is somebody in Slack who may sign in for all
 	unused []string // warnings of secrets that are set in vain; the first tenant has all
 }
 
@@ -65,6 +66,7 @@ func newTenants(s settings, getenv func(string) string, e *engine.Engine) ([]*te
 			seen:             seenOperations{e.Bucket(engine.Seen), i.Name},
 			dir:              s.Engine.DataDir,
 			proof:            proof,
+			admins:           len(s.Access.Admins.Users) > 0,
 			unused:           unused,
 		}
 		unused = nil
@@ -118,6 +120,9 @@ func (t *tenant) warnings() []string {
 			who = "application " + t.ClientID
 		}
 		all = append(all, "sign_in: instance: the audit log does not tell who searched, and all who may ask here search with the rights of the "+who)
+	}
+	if t.shared() && t.Auth == authDeviceCode && !t.admins {
+		all = append(all, "sign_in: instance: only admins sign in for all, and access.admins names none, so nobody can do it in Slack")
 	}
 	if doubt := t.doubt(); doubt != "" {
 		all = append(all, doubt+": no answer will be complete")
