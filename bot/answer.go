@@ -287,11 +287,11 @@ func (b *Bot) explain(t *task, err error) commands.Reply {
 	took := time.Since(t.began).Round(time.Millisecond)
 	if commands.IsMistake(err) {
 		t.log.Info("mistake", "took", took)
-		return commands.Explain(err, "")
+		return commands.Explain(b.Prefix, err, "")
 	}
 	id := rand.Text()[:8]
 	t.log.Error("failed", "id", id, "took", took, "err", err)
-	return commands.Explain(err, id)
+	return commands.Explain(b.Prefix, err, id)
 }
 
 // env is what the command in t has to work with.

@@ -88,7 +88,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 		return errors.New("nobody is allowed to ask: set access.analysts, or access.everyone: true")
 	}
 	if err := b.identify(ctx); err != nil {
-		return err
+		return unlessDone(ctx, err)
 	}
 	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -103,7 +103,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	if err := b.resumeSignIns(ctx); err != nil {
 		cancel(err)
 		b.codes.polling.Wait()
-		return err
+		return unlessDone(asked, err)
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -117,11 +117,19 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	})
 	err := b.receive(ctx, socket)
 	cancel(err)
+	return unlessDone(asked, err)
+}
+
+// unlessDone is err, unless we were asked to end.
+func unlessDone(asked context.Context, err error) error {
 	if asked.Err() != nil {
-		return nil // as we were asked to
+		return nil
 	}
 	return err
 }
+
+// seeDoctor ends what is said of a start that failed at Slack.
+const seeDoctor = "; auditbot doctor says what to do"
 
 // identify asks Slack who we are.
 func (b *Bot) identify(ctx context.Context) error {
@@ -129,7 +137,7 @@ func (b *Bot) identify(ctx context.Context) error {
 	defer cancel()
 	me, err := b.Slack.AuthTestContext(ctx)
 	if err != nil {
-		return fmt.Errorf("asking Slack who we are: %w", err)
+		return fmt.Errorf("asking Slack who we are, with SLACK_BOT_TOKEN: %w"+seeDoctor, err)
 	}
 	if me.BotID == "" {
 		return errors.New("SLACK_BOT_TOKEN is not a bot's token: it must begin with xoxb-")

@@ -55,9 +55,9 @@ var replies = map[string]commands.Reply{
 	"hostile": records(hostile...),
 	"none": {Title: "Audit log from 2026-11-05 00:00:00 to 2026-11-06 00:00:00 UTC: no records found",
 		Verdict: &auditlog.Verdict{Lost: []string{"auditing is switched off in this tenant, so nothing is recorded"}}},
-	"mistake": commands.Explain(&commands.Mistake{Problem: `there is no argument "user"`, Hint: "did you mean user_ids=ada@contoso.com?\nThe arguments are: user_ids, ip_addresses"}, ""),
-	"refusal": commands.Explain(&auditlog.Refusal{Problem: "this account may not run Search-UnifiedAuditLog", Advice: "an Exchange administrator gives it the role"}, "ABCD1234"),
-	"failure": commands.Explain(errors.New("secret internals"), "ABCD1234"),
+	"mistake": commands.Explain("!", &commands.Mistake{Problem: `there is no argument "user"`, Hint: "did you mean user_ids=ada@contoso.com?\nThe arguments are: user_ids, ip_addresses"}, ""),
+	"refusal": commands.Explain("!", &auditlog.Refusal{Problem: "this account may not run Search-UnifiedAuditLog", Advice: "an Exchange administrator gives it the role"}, "ABCD1234"),
+	"failure": commands.Explain("!", errors.New("secret internals"), "ABCD1234"),
 	"code":    {Title: "1 record", Code: "{\"O365AuditLog\": [\n{\"Id\":\"```<!channel>\"}\n]}\n", Context: &commands.File{Name: "a.json", Size: 3}},
 }
 

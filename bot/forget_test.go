@@ -201,7 +201,7 @@ func TestTheCodeOfSomebodyWhoLeftIsCancelled(t *testing.T) {
 	}
 	s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Restricted = true })
 	s.bot.forgetOnce(t.Context())
-	if s.direct("⏹ Cancelled").TS != prompt.TS {
+	if s.direct("Do not enter the code any more").TS != prompt.TS {
 		t.Error("the code is still in its message")
 	}
 	s.signIn(tenant) // nobody collects it
@@ -221,7 +221,7 @@ func TestAfterARestartNobodyCollectsTheSignInOfSomebodyWhoLeft(t *testing.T) {
 	s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Deleted = true })
 	polls := tenant.Asked("token")
 	s.start()
-	s.direct("⏹ Cancelled")
+	s.direct("Do not enter the code any more")
 	s.stop() // once all of it is settled
 	wantKeys(t, s.engine.Bucket(engine.SignIns), "among the sign-ins under way")
 	if n := tenant.Asked("token") - polls; n != 0 {

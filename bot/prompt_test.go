@@ -234,7 +234,7 @@ func TestOnlyTheirOwnPressCancelsASignIn(t *testing.T) {
 	if err := s.slack.Press("U0ADA", prompt.Channel, prompt.TS, "Cancel"); err != nil {
 		t.Fatal(err)
 	}
-	cancelled := s.direct("⏹ Cancelled. Do not enter the code any more")
+	cancelled := s.direct("⏹ The sign-in to contoso.onmicrosoft.com was cancelled. Do not enter the code any more")
 	if code := s.awaitCode(tenant); cancelled.TS != prompt.TS || strings.Contains(shownIn(cancelled), code) || strings.Contains(string(cancelled.Blocks), "button") {
 		t.Errorf("the message became %s", cancelled.Blocks)
 	}
@@ -267,7 +267,7 @@ func TestACodeCanBeCancelledAsSoonAsItIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reply(asked, "The sign-in to contoso.onmicrosoft.com was cancelled")
-	if cancelled := s.direct("⏹ Cancelled. Do not enter the code any more"); cancelled.TS != prompt.TS {
+	if cancelled := s.direct("⏹ The sign-in to contoso.onmicrosoft.com was cancelled. Do not enter the code any more"); cancelled.TS != prompt.TS {
 		t.Error("the code still stands in its own message")
 	}
 }
@@ -312,7 +312,7 @@ func TestACancelOutlastsARestart(t *testing.T) {
 		t.Fatalf("%v, %v", ended, err)
 	}
 	s.start()
-	if s.direct("⏹ Cancelled").TS != prompt.TS {
+	if s.direct("Do not enter the code any more").TS != prompt.TS {
 		t.Error("the code is still in its message")
 	}
 	s.reply(asked, "was cancelled")

@@ -18,7 +18,9 @@ func (b *Bot) receive(ctx context.Context, socket *socketmode.Client) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
-	running.Go(func() { cancel(socket.RunContext(ctx)) })
+	running.Go(func() {
+		cancel(fmt.Errorf("connecting to Slack, with SLACK_APP_TOKEN: %w"+seeDoctor, socket.RunContext(ctx)))
+	})
 	for {
 		select {
 		case <-ctx.Done():

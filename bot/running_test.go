@@ -187,3 +187,12 @@ func untilCancelled(ctx context.Context, env commands.Env, _ string) (commands.R
 		return commands.Reply{}, context.Cause(ctx)
 	}
 }
+
+func TestABotThatIsStoppedAsItStartsHasNotFailed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b := &Bot{Slack: slack.New("xoxb-0-none", slack.OptionAPIURL("http://127.0.0.1:1/api/")), Access: Access{Everyone: true}}
+	if err := b.Run(ctx, nil); err != nil {
+		t.Error(err)
+	}
+}

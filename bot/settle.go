@@ -44,6 +44,7 @@ func (b *Bot) outcomeOf(ctx context.Context, n *code, upn string, err error) *ou
 		id := rand.Text()[:8]
 		log.Warn("sign-in failed", "id", id, "err", err)
 		came = n.failed(err, id)
+		came.Text = commands.AsTyped(mrkdwn(b.Prefix), came.Text)
 	}
 	if errors.Is(err, signin.ErrSomebodyElse) {
 		if came.Alert, came.Untold = n.alert(err), slices.Clone(b.Access.Admins); len(came.Untold) > 0 {
@@ -66,7 +67,7 @@ func (n *code) succeeded(upn string, waiting bool) *outcome {
 
 func (n *code) wasCancelled() *outcome {
 	result := "The sign-in to " + n.instance.Tenant + " was cancelled."
-	o := &outcome{Result: result, Text: "⏹ Cancelled. Do not enter the code any more: I do not collect what it would give.", GivenUp: "⏹ " + result}
+	o := &outcome{Result: result, Text: "⏹ " + mrkdwn(result) + " Do not enter the code any more: I do not collect what it would give.", GivenUp: "⏹ " + result}
 	return o.asOfNow()
 }
 
@@ -114,13 +115,14 @@ func (n *code) alert(err error) string {
 // is done at the next start; nothing is done twice.
 func (b *Bot) settleSignIn(n *code) {
 	b.codes.remove(n) // first: whoever is told that it is over may begin anew
+	ended := time.Now()
 	close(n.over)
 	ctx, cancel := b.lasting()
 	defer cancel()
 	log := b.Log.With("instance", n.Instance, "user", n.User)
 	told := section(n.Came.Text)
 	tellErr := b.replacePrompt(ctx, n, told) // before the answers to what waited, if that is possible
-	if err := insist(ctx, func() error { return b.releaseFor(ctx, n) }); err != nil {
+	if err := insist(ctx, func() error { return b.releaseFor(ctx, n, ended) }); err != nil {
 		log.Error("running what waited for a sign-in; the next start tries again", "err", err)
 		return
 	}
@@ -138,10 +140,14 @@ func (b *Bot) settleSignIn(n *code) {
 	}
 }
 
-// releaseFor releases what waited for n. If nobody has signed in, those who were
-// sent no code wait on, for the next one.
-func (b *Bot) releaseFor(ctx context.Context, n *code) error {
-	meant := func(m Message) bool { return n.Came.GivenUp == "" || m.User == n.User }
+// releaseFor releases what waited for n, which ended then. If nobody has signed
+// in, those who were sent no code wait on, for the next one, and so does what
+// began to wait later: while Slack was slow to say that n is over, it may have
+// begun a code of its own.
+func (b *Bot) releaseFor(ctx context.Context, n *code, ended time.Time) error {
+	meant := func(m Message) bool {
+		return n.Came.GivenUp == "" || m.User == n.User && m.Waits.Before(ended)
+	}
 	_, err := b.release(ctx, n.key, meant, n.Came.GivenUp)
 	return err
 }

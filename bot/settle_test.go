@@ -128,7 +128,7 @@ func TestACancelThatCrossesMicrosoftsYesWins(t *testing.T) {
 		t.Fatal(ended, err)
 	}
 	close(yes.pass)
-	s.direct("⏹ Cancelled")
+	s.direct("Do not enter the code any more")
 	s.wantSignedIn(false)
 	if n := refusals.Load(); n != 3 {
 		t.Errorf("it was deleted with %d tries", n)
@@ -172,7 +172,7 @@ func TestACancelledSignInIsDeletedAfterARestartIfThatHasNotHappened(t *testing.T
 		t.Fatalf("%v, %v", ended, err)
 	}
 	s.start()
-	s.direct("⏹ Cancelled")
+	s.direct("Do not enter the code any more")
 	s.wantSignedIn(false)
 }
 
@@ -191,7 +191,7 @@ func TestACancelledSignInLeavesALaterOneAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start()
-	s.direct("⏹ Cancelled")
+	s.direct("Do not enter the code any more")
 	s.wantSignedIn(true)
 }
 
@@ -273,6 +273,26 @@ func TestACodeThatTheSettingsHaveNoUseForEnds(t *testing.T) {
 	}
 }
 
+func TestTheCodeForAllOfWhoIsNoAdminAnyMoreEnds(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, begin)
+	s.settleIn()
+	s.stop()
+	s.instance.Shared = true
+	s.admins = []string{"U0GRACE"}
+	s.start()
+	s.reply(s.say("U0GRACE", search), "I have sent you")
+	s.stop()
+	polls := tenant.Asked("token")
+	s.admins = []string{"U0LEA"}
+	s.start()
+	s.until(func() bool { return s.told("U0GRACE", "the settings of this bot have changed") > 0 })
+	s.allSettled()
+	if s.told("U0GRACE", "Enter the code") > 0 || tenant.Asked("token") != polls {
+		t.Error("the code is still shown, or was polled")
+	}
+}
+
 // A list that cannot be read is not an empty one.
 func TestCommandsThatWaitAreNotForgottenIfTheyCannotBeRead(t *testing.T) {
 	t.Parallel()
@@ -321,8 +341,8 @@ func TestCommandsThatWaitAreStartedInTheirOrder(t *testing.T) {
 	s, _ := newSignInStage(t, needsSignInAlways)
 	s.settleIn()
 	s.stop()
-	for _, ts := range []string{"1795803013.000000", "1795803011.000000", "1795803012.000000"} {
-		m := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: ts, Text: search}
+	for channel, ts := range map[string]string{"C0A": "1795803013.000000", "C0B": "1795803011.000000", "C0C": "1795803012.000000"} { // the bucket lists them by channel
+		m := Message{Team: "T0CONTOSO", Channel: channel, User: "U0ADA", TS: ts, Text: search}
 		place := "contoso/U0ADA/" + m.ID()
 		m.Resumed++
 		value, err := json.Marshal(m)
@@ -405,6 +425,81 @@ func TestASignInOnATerminalIsFoundWithAuthComplete(t *testing.T) {
 	}
 	s.reply(s.say("U0ADA", "!o365-auditlog-auth-complete"), "Signed in as ada@contoso.com")
 	s.reply(asked, "all of it")
+}
+
+// Slack was slow to say that the code is over, and what was asked meanwhile
+// waits for a code of its own.
+func TestWhatBeganToWaitAfterACodeEndedWaitsOn(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	first := s.say("U0ADA", search)
+	s.reply(first, "Sign in to contoso")
+	s.stop()
+	n, ended := s.open(), time.Now()
+	n.Came = n.failed(&auditlog.Refusal{Problem: "the cat ate it"}, "ID")
+	later := Message{Team: "T0CONTOSO", Channel: incidents, User: "U0ADA", TS: "4102444800.000000", Text: search, Waits: ended.Add(time.Second)}
+	place := n.key + "/" + later.ID()
+	later.Resumed++
+	value, err := json.Marshal(later)
+	if err == nil {
+		_, err = s.engine.Bucket(engine.Waiting).Put(t.Context(), place, value)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bot.releaseFor(t.Context(), n, ended); err != nil {
+		t.Fatal(err)
+	}
+	if waiting, err := s.bot.waiting(t.Context(), n.key); len(waiting) != 1 || waiting[0].TS != later.TS || err != nil {
+		t.Errorf("%d wait, %v", len(waiting), err)
+	}
+	n.Came.GivenUp = "" // somebody signed in
+	if err := s.bot.releaseFor(t.Context(), n, ended); err != nil {
+		t.Fatal(err)
+	}
+	if waiting, err := s.bot.waiting(t.Context(), n.key); len(waiting) != 0 || err != nil {
+		t.Errorf("after a sign-in %d wait, %v", len(waiting), err)
+	}
+}
+
+// A search may run for hours before it needs a sign-in.
+func TestWhoIsNotServedAnyMoreIsSentNoCode(t *testing.T) {
+	t.Parallel()
+	left := make(chan struct{})
+	s, tenant := newSignInStage(t, func(ctx context.Context, env commands.Env, _ string) (commands.Reply, error) {
+		<-left
+		return needsSignIn(ctx, env)
+	})
+	asked := s.say("U0ADA", search)
+	s.until(func() bool { return s.performed.Load() > 0 })
+	s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Restricted = true })
+	s.bot.people.forget()
+	close(left)
+	s.reply(asked, "You are not sent a code to sign in with: you are not served any more")
+	if n := tenant.Asked("devicecode"); n != 0 {
+		t.Errorf("Microsoft was asked for %d codes", n)
+	}
+	if waiting, err := s.bot.waiting(t.Context(), "contoso/U0ADA"); len(waiting) != 0 || err != nil {
+		t.Errorf("%d wait, %v", len(waiting), err)
+	}
+}
+
+func TestACodeThatCouldNotBeSentCannotBeCancelled(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, begin)
+	s.reply(s.say("U0ADA", search), "I have sent you")
+	s.stop()
+	n := s.open()
+	n.over = make(chan struct{})
+	if err := s.bot.discard(t.Context(), n, errors.New("no direct message")); err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := s.bot.cancelCode(t.Context(), n); ended || err != nil {
+		t.Errorf("%v, %v", ended, err)
+	}
+	if keys, err := s.engine.Bucket(engine.SignIns).Keys(t.Context()); len(keys) != 0 || err != nil {
+		t.Errorf("left are %q, %v", keys, err)
+	}
 }
 
 const thrownAway = "A sign-in to contoso.onmicrosoft.com was thrown away"

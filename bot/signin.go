@@ -187,6 +187,9 @@ func (c *codes) remove(n *code) {
 // whether it arrived: whoever can type it must not do so in vain, and if it has
 // not arrived, it is sent again.
 func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance) (*code, error) {
+	if err := b.stillServed(ctx, t.User); err != nil {
+		return nil, err
+	}
 	device, err := instance.Account.Start(ctx)
 	if err != nil {
 		return nil, err
@@ -218,8 +221,25 @@ func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance)
 	return n, nil
 }
 
+// stillServed refuses a code to somebody who is not served any more: a search
+// may need a sign-in hours after its author was looked at.
+func (b *Bot) stillServed(ctx context.Context, user string) error {
+	ctx, cancel := context.WithTimeout(ctx, askWhoLeft)
+	defer cancel()
+	reason := b.whyLeft(ctx, user)
+	if reason == "" {
+		return nil
+	}
+	return &auditlog.Refusal{
+		Problem: "you are not sent a code to sign in with: you are not served any more",
+		Advice:  "if that is not right, ask an admin of this bot",
+		Err:     errors.New(reason),
+	}
+}
+
 // discard ends the sign-in of a code that cannot be sent.
 func (b *Bot) discard(ctx context.Context, n *code, why error) error {
+	n.close()
 	n.Came = n.failed(why, "")
 	b.codes.remove(n)
 	n.stop()
@@ -497,7 +517,7 @@ func (b *Bot) checkSignIn(ctx context.Context, t *task, instance commands.Instan
 	case err != nil:
 		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
 	case ok:
-		return "Signed in as " + upn + ".", b.releaseAll(ctx, key) // who signed in may have done so on a terminal
+		return "Signed in as " + instance.Who(upn) + ".", b.releaseAll(ctx, key) // who signed in may have done so on a terminal
 	case instance.Account.Unattended():
 		return "This instance signs in by itself, with the first command that needs it.", nil
 	case instance.Shared && !t.asks.Admin:

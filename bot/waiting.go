@@ -33,6 +33,7 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "The command does not go on."})
 	}
 	why := reasonOf(need.Err)
+	why.advice = commands.AsTyped(b.Prefix, why.advice)
 	instances := b.Instances(t.asks)
 	i := slices.IndexFunc(instances, func(i commands.Instance) bool { return i.Name == need.Instance })
 	if i < 0 || t.inCircles(need.Instance) {

@@ -147,7 +147,7 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	if err != nil {
 		return Reply{}, instance.failed(err)
 	}
-	who := cmp.Or(token.Account, "the application "+instance.Account.Entra.ClientID)
+	who := instance.Who(token.Account)
 	test := instance.testExchange
 	if instance.Exchange == nil {
 		test = instance.testGraph
@@ -165,6 +165,11 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 		title = "Test ok, with warnings"
 	}
 	return Reply{Title: title, Text: strings.Join(checks, "\n")}, nil
+}
+
+// Who names who is signed in, in words: upn, or for "" the application itself.
+func (i Instance) Who(upn string) string {
+	return cmp.Or(upn, "the application "+i.Account.Entra.ClientID)
 }
 
 func (i Instance) testGraph(ctx context.Context, _ Env, _ string) ([]string, error) {

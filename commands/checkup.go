@@ -48,7 +48,7 @@ func (c Checkup) exchange(ctx context.Context, i Instance) []Check {
 	names := []string{i.Name + " tenant", i.Name + " sign-in", i.Name + " role", i.Name + " auditing", i.Name + " retention"}
 	all := []Check{Look(ctx, names[0], func(ctx context.Context) Check { return resolve(ctx, i) })}
 	if all[0].Level == Failure {
-		return skip(all, names, "the tenant was not found")
+		return skip(all, names, "the tenant could not be looked up")
 	}
 	if all = append(all, Look(ctx, names[1], func(ctx context.Context) Check { return c.signedIn(ctx, i) })); all[1].Level != OK {
 		return skip(all, names, "there is no sign-in to do it with")
@@ -94,7 +94,7 @@ func (c Checkup) signedIn(ctx context.Context, i Instance) Check {
 	case !unattended && c.Unread != "":
 		return Skipped("", c.Unread)
 	case !unattended && i.Account.Expect == "":
-		return Warn("it is not known which account is yours", fmt.Sprintf("whoever runs this bot adds to the instance's settings accounts: {%s: you@%s}", c.Person, i.Account.Entra.Tenant))
+		return Warn("it is not known which account is yours", fmt.Sprintf("whoever runs this bot adds to the instance's settings accounts: {%s: name@domain}", c.Person))
 	}
 	token, err := i.Account.Token(ctx, "")
 	ended, told := errors.AsType[*auditlog.Refusal](err)

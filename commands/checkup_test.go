@@ -123,7 +123,7 @@ func TestEachFaultOfAnInstanceHasItsLine(t *testing.T) {
 		},
 		"it is not known who is to sign in": {
 			func(_ *tenantsim.Server, i []Instance) { i[0].Account.Expect = "" },
-			[]string{"warning contoso sign-in: it is not known which account is yours -> whoever runs this bot adds to the instance's settings accounts: {U1: you@contoso.com}\n"},
+			[]string{"warning contoso sign-in: it is not known which account is yours -> whoever runs this bot adds to the instance's settings accounts: {U1: name@domain}\n"},
 		},
 		"the sign-in was revoked": {
 			func(s *tenantsim.Server, _ []Instance) {

@@ -155,7 +155,7 @@ func doctor(ctx context.Context, env Env, _ doctorArgs) (Reply, error) {
 	slices.SortStableFunc(checks, func(a, b Check) int { return cmp.Compare(severity[a.Level], severity[b.Level]) })
 	t := Table{Columns: []string{"Result", "Check", "Found", "What to do"}, Total: len(checks)}
 	for _, c := range checks {
-		t.Rows = append(t.Rows, []string{levelMarks[c.Level] + string(c.Level), c.Name, c.Found, c.Do})
+		t.Rows = append(t.Rows, []string{levelMarks[c.Level] + string(c.Level), c.Name, c.Found, AsTyped(env.Prefix, c.Do)})
 	}
 	return Reply{Title: Diagnosis(checks), Table: t}, nil
 }

@@ -24,7 +24,7 @@ func TestExplainTellsPeopleWhatIsTheirs(t *testing.T) {
 		{fmt.Errorf("asking: %w", context.DeadlineExceeded), "❌ This took too long and was stopped", "Ask for less: a shorter range, user_ids or operations. The log has more under ID7."},
 		{errors.New("disk 7 of server X is full"), "❌ That did not work", "This is a failure of the bot, not of yours. The log has the reason under ID7."},
 	} {
-		if got := Explain(c.err, "ID7"); got.Title != c.title || got.Text != c.text {
+		if got := Explain("!", c.err, "ID7"); got.Title != c.title || got.Text != c.text {
 			t.Errorf("%v:\n%q\n%q\nwant\n%q\n%q", c.err, got.Title, got.Text, c.title, c.text)
 		}
 	}

@@ -63,7 +63,7 @@ func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (up
 	if err != nil {
 		return "", err
 	}
-	if strings.EqualFold(name, x.Account) {
+	if sameAccount(name, x.Account) {
 		return name, nil
 	}
 	return "", &stranger{&auditlog.Refusal{
@@ -72,6 +72,11 @@ func (x expected) check(ctx context.Context, keys oidc.KeySet, token string) (up
 			"if %[1]s is not the right one, whoever runs this bot changes accounts: or upn: in its settings", x.Account),
 	}}
 }
+
+// sameAccount tells whether two names are one account's, in upper or lower case.
+// To strings.EqualFold alone the sign for kelvin is a k and the long s is an s;
+// but they are longer.
+func sameAccount(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
 
 // identify is who an identity token is about: signed by the tenant's authority
 // for this application, and not expired (OpenID Connect Core 1.0, section

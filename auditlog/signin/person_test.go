@@ -56,7 +56,7 @@ func TestAForgedProofIsDiscarded(t *testing.T) {
 		}, "not valid"},
 		"changed":               {changed, "not valid"},
 		"another issuer":        {signed(map[string]any{"iss": "https://login.example.com/" + tenantID + "/v2.0"}), "not valid"},
-		"another tenant issued": {signed(map[string]any{"iss": login + "/" + fabrikamID + "/v2.0", "tid": fabrikamID}), "not valid"},
+		"another tenant issued": {signed(map[string]any{"iss": login + "/" + fabrikamID + "/v2.0", "tid": fabrikamID}), "somebody of another tenant (" + fabrikamID + ") signed in"},
 		"version 1":             {signed(map[string]any{"iss": "https://sts.windows.net/" + tenantID + "/"}), "not valid"},
 		"another tenant":        {signed(map[string]any{"tid": fabrikamID}), "somebody of another tenant (" + fabrikamID + ") signed in"},
 		"no tenant":             {signed(map[string]any{"tid": nil}), "somebody of another tenant"},
@@ -131,6 +131,8 @@ func TestTheAccountIsItsUserPrincipalName(t *testing.T) {
 		{"a name that looks the same", "", "a\u200bda@contoso.com", ada, false},
 		{"a name that goes on", "", ada + ".example", ada, false},
 		{"a name after a blank", "", " " + ada, ada, false},
+		{"a name with a long s for an s", "", "u\u017fer@contoso.com", "user@contoso.com", false},
+		{"a name with the sign for kelvin for a k", "\u212aim@contoso.com", "", "kim@contoso.com", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

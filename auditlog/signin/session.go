@@ -128,7 +128,7 @@ func (a *Account) misfit(s session, tenantID string) string {
 		return "the stored sign-in is that of " + s.UPN + ", and now the application signs in as itself"
 	case !a.isApplication() && s.UPN == "":
 		return "the stored sign-in is that of the application itself"
-	case !a.isApplication() && !strings.EqualFold(s.UPN, a.Expect):
+	case !a.isApplication() && !sameAccount(s.UPN, a.Expect):
 		return fmt.Sprintf("the stored sign-in is that of %s, and %s is expected", s.UPN, cmp.Or(a.Expect, "nobody"))
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"auditbot/auditlog"
@@ -17,7 +18,7 @@ import (
 )
 
 type demoCommand struct {
-	Addr    string `default:"127.0.0.1:8065" help:"Where the page is served; an address of this machine." placeholder:"HOST:PORT"`
+	Addr    string `default:"127.0.0.1:8065" help:"Where the page is served: an address of this machine, ${default} if left out." placeholder:"HOST:PORT"`
 	Records string `help:"Load these AuditData records (NDJSON) into the tenant instead of contoso's two weeks." placeholder:"FILE" type:"existingfile"`
 }
 
@@ -94,18 +95,22 @@ func demoTenant(records string) (*tenantsim.Server, error) {
 }
 
 // demoSettings are those of a bot for the simulated workspace: its analysts
-// may ask in all channels that no other organisation shares.
+// may ask in all of its channels that no other organisation shares, and the
+// shift lead is its admin.
 func demoSettings(w *slacksim.Server, tenant *tenantsim.Server, dir string) settings {
 	s := demoInstance(tenant, dir)
 	s.Slack.APIURL = w.APIURL()
 	for _, c := range w.Channels() {
-		if !c.Shared && c.Kind != "im" {
+		if !c.Shared && c.Kind != "im" && slices.Contains(c.Members, w.BotUser()) {
 			s.Access.Channels = append(s.Access.Channels, c.ID)
 		}
 	}
 	for _, u := range w.Users() {
-		if u.Name == "ada" || u.Name == "grace" {
+		switch u.Name {
+		case "ada":
 			s.Access.Analysts.Users = append(s.Access.Analysts.Users, u.ID)
+		case "grace":
+			s.Access.Admins.Users = append(s.Access.Admins.Users, u.ID)
 		}
 	}
 	return s

@@ -59,8 +59,16 @@ func (p *program) examine(config string) []commands.Check {
 	first := []commands.Check{named("settings", commands.Good(config+" can be used")), keyCheck}
 	return append(first, commands.Examine(p.ctx,
 		func(ctx context.Context) []commands.Check { return checkSlack(ctx, s, tokens, tokenChecks) },
-		func(ctx context.Context) []commands.Check { return p.checkFolder(ctx, s, key) },
+		func(ctx context.Context) []commands.Check { return p.checkFolder(ctx, s, key, execWith(config)) },
 	)...)
+}
+
+// execWith is how a command is typed with these settings.
+func execWith(config string) string {
+	if config == "auditbot.yml" { // the default
+		return "auditbot exec"
+	}
+	return "auditbot exec --config " + config
 }
 
 func named(name string, c commands.Check) commands.Check {
@@ -150,8 +158,8 @@ func (s settings) namesAccount(user string) bool {
 
 // checkFolder looks at the data folder, and with the sign-ins in it at the
 // instances. It has the folder no longer than that takes: a bot that is started
-// meanwhile cannot have it.
-func (p *program) checkFolder(ctx context.Context, s settings, key []byte) []commands.Check {
+// meanwhile cannot have it. Exec is how a command is typed on this terminal.
+func (p *program) checkFolder(ctx context.Context, s settings, key []byte, exec string) []commands.Check {
 	var found *engine.Engine // is read only if the look has ended
 	folder := commands.Look(ctx, "data folder", func(ctx context.Context) (c commands.Check) {
 		found, c = p.openFolder(ctx, s, key)
@@ -160,7 +168,7 @@ func (p *program) checkFolder(ctx context.Context, s settings, key []byte) []com
 	all := []commands.Check{folder}
 	as := bot.Person{ID: "local:" + localUser(), Admin: true}
 	c := commands.Checkup{Person: as.ID, SignIn: func(name string) string {
-		return "auditbot exec '" + s.Slack.Prefix + "o365-auditlog-auth-start using=" + name + "'"
+		return exec + " '" + s.Slack.Prefix + "o365-auditlog-auth-start using=" + name + "'"
 	}}
 	var e *engine.Engine
 	if folder.Level == commands.Failure {

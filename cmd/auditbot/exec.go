@@ -230,7 +230,7 @@ func (t *terminal) one(ctx context.Context, line string) outcome {
 		err = o.read(ctx, t.lines && t.json)
 	}
 	if err != nil {
-		o.fail(t.log, err)
+		o.fail(t, err)
 	}
 	return o
 }
@@ -253,23 +253,23 @@ func (o *outcome) read(ctx context.Context, whole bool) error {
 	return nil
 }
 
-func (o *outcome) fail(log *slog.Logger, err error) {
+func (o *outcome) fail(t *terminal, err error) {
 	o.Status, o.status = "failure", ourFailure
 	if commands.IsMistake(err) {
 		o.Status, o.status = "mistake", userMistake
 	}
-	o.reply = o.explain(log, err)
+	o.reply = o.explain(t, err)
 }
 
 // explain says in the outcome what went wrong, and logs it under an id if it is
 // not the person's own mistake.
-func (o *outcome) explain(log *slog.Logger, err error) commands.Reply {
+func (o *outcome) explain(t *terminal, err error) commands.Reply {
 	id := ""
 	if !commands.IsMistake(err) {
 		id = rand.Text()[:8]
-		log.Error("failed", "id", id, "err", err)
+		t.log.Error("failed", "id", id, "err", err)
 	}
-	told := commands.Explain(err, id)
+	told := commands.Explain(t.prefix, err, id)
 	o.Error = strings.TrimSpace(told.Title + "\n" + told.Text)
 	return told
 }

@@ -71,7 +71,7 @@ func (t *terminal) whatWasFound(ctx context.Context, env commands.Env, o *outcom
 	if err != nil || found.Verdict == nil || found.Verdict.Fetched == 0 {
 		return commands.Reply{}, why
 	}
-	told := o.explain(t.log, why)
+	told := o.explain(t, why)
 	said := []string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}
 	found.Text = strings.TrimSpace(strings.Join(said, "\n"))
 	return found, nil
@@ -157,8 +157,11 @@ func checkSignIn(ctx context.Context, prefix string, instance commands.Instance)
 	if err != nil {
 		return "", fmt.Errorf("looking whether somebody is signed in: %w", err)
 	}
-	if !ok {
-		return "not signed in: " + prefix + "o365-auditlog-auth-start signs in", nil
+	switch {
+	case ok:
+		return "signed in as " + instance.Who(upn), nil
+	case instance.Account.Unattended():
+		return "this instance signs in by itself, with the first command that needs it", nil
 	}
-	return "signed in as " + upn, nil
+	return "not signed in: " + prefix + "o365-auditlog-auth-start signs in", nil
 }

@@ -409,3 +409,43 @@ func TestAProcessThatIsKilledOverARefreshLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// Whoever has read a sign-in before it was changed or reset puts nothing in its
+// place.
+func TestNothingIsStoredOverWhatHasChanged(t *testing.T) {
+	e, err := openReplica(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	store := tokenStore(e.Bucket(engine.Tokens))
+	put := func(value string, revision uint64, want bool) {
+		t.Helper()
+		if stored, err := store.Put(t.Context(), "contoso/U0ADA", []byte(value), revision); stored != want || err != nil {
+			t.Errorf("%s was stored: %v, %v", value, stored, err)
+		}
+	}
+	wantStored := func(want string) (revision uint64) {
+		t.Helper()
+		value, revision, err := store.Get(t.Context(), "contoso/U0ADA")
+		if string(value) != want || err != nil {
+			t.Errorf("%q is stored, want %q; %v", value, want, err)
+		}
+		return revision
+	}
+	put("the first", 0, true)
+	put("another first", 0, false)
+	first := wantStored("the first")
+	put("the second", first, true)
+	put("another second", first, false)
+	second := wantStored("the second")
+	if err := store.Delete(t.Context(), "contoso/U0ADA"); err != nil {
+		t.Fatal(err)
+	}
+	put("one that was on its way", second, false)
+	if revision := wantStored(""); revision != 0 {
+		t.Errorf("what is deleted has revision %d", revision)
+	}
+	put("the next", 0, true)
+	wantStored("the next")
+}

@@ -219,7 +219,7 @@ func (s *stage) getenv(ts *testscript.TestScript) func(string) string {
 		"SLACK_APP_TOKEN": s.slack.AppToken(),
 		"AUDITBOT_KEY":    "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 	}
-	for _, name := range []string{"AUDITBOT_KEY", "AUDITBOT_PASSWORD_CONTOSO"} {
+	for _, name := range []string{"AUDITBOT_KEY", "AUDITBOT_PASSWORD_CONTOSO", "AUDITBOT_CLIENT_SECRET_CONTOSO"} {
 		if v := ts.Getenv(name); v != "" {
 			known[name] = v
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func loadSettings(path string, getenv func(string) string) (settings, error) {
 }
 
 // checkKeys refuses a key that t does not have, and names the nearest one that
-// it has.
+// it has; and a value that t does not take.
 func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice {
 		for _, item := range n.Content {
@@ -123,9 +124,10 @@ func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 				return err
 			}
 		}
+		return nil
 	}
 	if n.Kind != yaml.MappingNode || t.Kind() != reflect.Struct {
-		return nil
+		return checkShape(n, t, strings.TrimSuffix(path, "."))
 	}
 	known := map[string]reflect.Type{}
 	var names []string
@@ -143,12 +145,36 @@ func checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 			continue
 		}
 		hint := "keys here are " + strings.Join(names, ", ")
-		if near := commands.Nearest(key.Value, names); near != "" {
+		if near := commands.Nearest(key.Value, names); secretKey.MatchString(key.Value) {
+			hint = "secrets come from the environment, not from this file: README.md lists the variables"
+		} else if near != "" {
 			hint = "did you mean " + path + near + "?"
 		}
 		return fmt.Errorf("line %d: there is no key %s; %s", key.Line, path+key.Value, hint)
 	}
 	return nil
+}
+
+// secretKey is what keys are called that people write secrets under.
+var secretKey = regexp.MustCompile(`(?i)secret|password|token|key$`)
+
+// shapes are what a value must be, in words.
+var shapes = map[reflect.Kind]string{
+	reflect.Slice:  "a list: its entries in [brackets], or each on a line of its own behind a dash",
+	reflect.Struct: "keys, each with its value behind a colon, as in README.md",
+	reflect.Map:    "keys, each with its value behind a colon, as in README.md",
+	reflect.Bool:   "true or false",
+	reflect.Int:    "a whole number",
+	reflect.String: "one value",
+}
+
+// checkShape refuses a value that is no t. Package yaml says so in Go's words,
+// and shows the value.
+func checkShape(n *yaml.Node, t reflect.Type, key string) error {
+	if n.Decode(reflect.New(t).Interface()) == nil {
+		return nil
+	}
+	return fmt.Errorf("line %d: %s must be %s", n.Line, cmp.Or(key, "the file"), shapes[t.Kind()])
 }
 
 func (s settings) check() error {

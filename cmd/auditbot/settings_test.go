@@ -62,7 +62,7 @@ func TestSettingsThatCannotBeMeant(t *testing.T) {
 		one("login_url: http://fabrikam.com"):                                         "login_url: http://fabrikam.com must begin with https://",
 		one("exchange_url: ftp://x"):                                                  "must begin with https://",
 		one("exchange_url: outlook"):                                                  "is not a URL",
-		one("insecure: maybe"):                                                        "cannot unmarshal",
+		one("insecure: maybe"):                                                        "line 1: instances.insecure must be true or false",
 		one("backend: grap"):                                                          `backend: "grap" is not one of auto, exchange, graph; did you mean graph?`,
 		one("backend: graph"):                                                         "graph_client_id is missing",
 		one("backend: graph, cloud: dod"):                                             "backend: graph: Microsoft offers audit log queries of Graph in the global cloud only",
@@ -79,10 +79,15 @@ func TestSettingsThatCannotBeMeant(t *testing.T) {
 		good + "slack: {prefix: /}":                                                   "cannot begin a command",
 		good + "log: {level: loud}":                                                   "is not one of debug, info, warn, error",
 		good + "access: [":                                                            "yaml",
-		good + "engine: ./data":                                                       "cannot unmarshal",
+		good + "engine: ./data":                                                       "line 2: engine must be keys",
+		good + "access: {channels: C0123ABCD}":                                        "line 2: access.channels must be a list",
+		good + "access: {channels: [{C1: x}]}":                                        "line 2: access.channels must be one value",
+		good + "retention: {results_days: month}":                                     "line 2: retention.results_days must be a whole number",
+		one("client_secret: x"):                                                       "there is no key instances.client_secret; secrets come from the environment",
+		good + "slack: {bot_token: x}":                                                "secrets come from the environment",
 		good + "access: {channels: ['#soc-incidents']}":                               `access.channels: "#soc-incidents" is not an id`,
 		good + "access: {analysts: {users: [ada]}}":                                   `access.analysts.users: "ada" is not an id`,
-		"just text": "cannot unmarshal",
+		"just text": "line 1: the file must be keys",
 	} {
 		_, err := loadSettings(settingsFile(t, text), none)
 		if err == nil || !commands.IsMistake(err) || !strings.Contains(err.Error(), want) {
