@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/slack-go/slack"
 
+	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
+	"auditbot/commands"
 )
 
 // member is a bot that knows contoso's workspace, with this access.
@@ -132,5 +135,27 @@ func TestSomebodyWhoIsNotServedIsToldOnce(t *testing.T) {
 	p.told["U1"] = time.Now().Add(-tellAgain)
 	if !p.mayBeTold("U1") {
 		t.Error("not told again after 10 minutes")
+	}
+}
+
+// A search may run for hours.
+func TestWhoeverLeftWhileTheirCommandRanIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(context.Context, commands.Env, string) (commands.Reply, error) {
+		return commands.Reply{Title: "all of it"}, nil
+	})
+	for user, want := range map[string]bool{"U0GRACE": true, "U0ADA": false} {
+		asked := s.say(user, "a thread")
+		s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Restricted = true })
+		s.bot.people.forget()
+		task := s.bot.newTask(engine.Item{ID: "test." + user})
+		task.Message = Message{Team: "T0CONTOSO", Channel: incidents, User: user, TS: asked.TS, Text: search}
+		task.name, task.began = "o365-auditlog-search", time.Now().Add(-kept-time.Minute)
+		if err := s.bot.goOn(t.Context(), task, nil); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Contains(s.thread(asked), "all of it"); got != want {
+			t.Errorf("%s is answered: %v", user, got)
+		}
 	}
 }

@@ -122,20 +122,10 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
 	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
 	defer cancel()
-	asks, r, err := b.authorise(ctx, t.Message)
-	t.asks = asks
-	if passing(err) {
+	if r, err := b.admit(ctx, t); err != nil {
 		return err
-	}
-	if err != nil {
-		id := rand.Text()[:8]
-		t.log.Error("checking who asks", "id", id, "err", err)
-		r = &refusal{reason: "it cannot be checked who asks", tell: "Your command is not run: Slack does not tell me who you are. The log has more under " + id + "."}
-	}
-	if r != nil {
-		t.log.Info("refused", "reason", r.reason)
-		b.dropQueued(ctx, t)
-		return b.refuse(ctx, t, r)
+	} else if r != nil {
+		return b.turnAway(ctx, t, r)
 	}
 	if t.Cancels != "" {
 		return b.cancelPressed(ctx, t)
@@ -153,6 +143,24 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 		}
 	}
 	return b.goOn(ctx, t, mistake)
+}
+
+// admit looks who asks, and is why they are not served; nil if they are. With an
+// error, Slack may say so at another try.
+func (b *Bot) admit(ctx context.Context, t *task) (r *refusal, err error) {
+	if t.asks, r, err = b.authorise(ctx, t.Message); err == nil || passing(err) {
+		return r, err
+	}
+	id := rand.Text()[:8]
+	t.log.Error("checking who asks", "id", id, "err", err)
+	return &refusal{reason: "it cannot be checked who asks", tell: "Your command is not run: Slack does not tell me who you are. The log has more under " + id + "."}, nil
+}
+
+// turnAway ends a command whose author is not served.
+func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
+	t.log.Info("refused", "reason", r.reason)
+	b.dropQueued(ctx, t)
+	return b.refuse(ctx, t, r)
 }
 
 // queue shows in the thread that a command has to wait for others to end. Its
@@ -209,6 +217,13 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 		reply, err := b.run(ctx, t, mistake)
 		if err != nil {
 			return err
+		}
+		if time.Since(t.began) > kept { // they may have left while it ran
+			if r, err := b.admit(ctx, t); err != nil {
+				return err
+			} else if r != nil {
+				return b.turnAway(ctx, t, r)
+			}
 		}
 		if err := b.post(ctx, t, reply); err != nil {
 			return err

@@ -108,7 +108,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { b.forgetThoseWhoLeft(ctx, time.Tick(forgetEvery)) })
-	running.Go(func() { b.endLongWaits(ctx, time.Tick(forgetEvery)) })
+	running.Go(func() { b.endLongWaits(ctx, time.Tick(waitCheck)) })
 	running.Go(func() {
 		defer b.codes.polling.Wait() // after the last command that can begin a sign-in
 		if err := b.Engine.Work(ctx, workers, b.answer); err != nil {

@@ -31,7 +31,8 @@ func (b *Bot) forgetThoseWhoLeft(ctx context.Context, ticks <-chan time.Time) {
 }
 
 // forgetOnce ends the sign-ins of people who are not served any more, those
-// under way first. A sign-in that succeeds meanwhile is found the next time.
+// under way first, and those that nobody can use since the settings were
+// changed. A sign-in that succeeds meanwhile is found the next time.
 func (b *Bot) forgetOnce(ctx context.Context) {
 	b.people.forget()
 	for _, n := range b.codes.all() {
@@ -39,7 +40,7 @@ func (b *Bot) forgetOnce(ctx context.Context) {
 	}
 	keys, err := b.Engine.Bucket(engine.Tokens).Keys(ctx)
 	if err != nil && ctx.Err() == nil {
-		b.Log.Error("looking for the sign-ins of people who left", "err", err)
+		b.Log.Error("looking for sign-ins to forget", "err", err)
 	}
 	byPerson := map[string][]string{}
 	for _, key := range keys {
@@ -63,21 +64,27 @@ func personOf(key string) string {
 	return ""
 }
 
-// forgetTokens deletes a person's tokens if they are not served any more, and
-// the keys without a value that an ended sign-in leaves, whosever they are. All
-// are deleted as they were before Slack was asked: whoever comes back and signs
-// in at that moment stays signed in.
+// forgetTokens deletes a person's tokens if they are not served any more, and,
+// whosever they are, those that nobody can use and the keys without a value
+// that an ended sign-in leaves. All are deleted as they were before Slack was
+// asked: whoever comes back and signs in at that moment stays signed in.
 func (b *Bot) forgetTokens(ctx context.Context, person string, keys []string) {
 	bucket := b.Engine.Bucket(engine.Tokens)
 	seen := map[string]uint64{}
 	for _, key := range keys {
 		value, revision, err := bucket.Get(ctx, key)
+		unused := b.whyUnused(key)
 		switch {
 		case errors.Is(err, engine.ErrNotFound), ctx.Err() != nil:
 		case err != nil:
 			b.Log.Error("looking whether a sign-in is still wanted", "key", key, "err", err)
 		case len(value) == 0:
 			b.deleteToken(ctx, key, revision)
+		case unused != "":
+			if b.deleteToken(ctx, key, revision) {
+				instance, whose, _ := strings.Cut(key, "/")
+				b.Log.Info("a sign-in that nobody can use any more is deleted", "instance", instance, "user", whose, "reason", unused)
+			}
 		default:
 			seen[key] = revision
 		}
@@ -95,6 +102,23 @@ func (b *Bot) forgetTokens(ctx context.Context, person string, keys []string) {
 			b.Log.Info("the sign-in of somebody who left is deleted", "instance", instance, "user", person, "reason", reason)
 		}
 	}
+}
+
+// whyUnused is why no instance takes its token from this key, "" if one does.
+// Keys are made from the settings: those of an instance that was removed or
+// that has another sign_in now stay behind, and nobody can reset them.
+func (b *Bot) whyUnused(key string) string {
+	name, person, _ := strings.Cut(key, "/")
+	reason := "the settings have no such instance"
+	for _, instance := range b.Instances(Person{ID: person}) {
+		switch {
+		case instance.Account.Key == key:
+			return ""
+		case instance.Name == name:
+			reason = "another sign_in is set for the instance"
+		}
+	}
+	return reason
 }
 
 // deleteToken deletes what had this revision, unless it has changed.

@@ -14,9 +14,21 @@ import (
 
 	"github.com/slack-go/slack"
 
+	"auditbot/auditlog/signin"
 	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
+	"auditbot/commands"
 )
+
+// threeSides are instances as cmd makes them: at contoso and its Graph side each
+// person signs in, at one somebody does for all.
+func threeSides(p Person) []commands.Instance {
+	return []commands.Instance{
+		{Name: "contoso", Account: &signin.Account{Key: "contoso/" + p.ID}},
+		{Name: "one", Shared: true, Account: &signin.Account{Key: "one"}},
+		{Name: "contoso-graph", GraphOf: "contoso", Account: &signin.Account{Key: "contoso-graph/" + p.ID}},
+	}
+}
 
 // forgetful is a bot that runs nothing, and the bucket in which it has tokens.
 func forgetful(t *testing.T, a Access) (*Bot, *slacksim.Server, *engine.Bucket) {
@@ -28,6 +40,7 @@ func forgetful(t *testing.T, a Access) (*Bot, *slacksim.Server, *engine.Bucket) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Engine.Close() })
+	b.Instances = threeSides
 	return b, server, b.Engine.Bucket(engine.Tokens)
 }
 
@@ -65,7 +78,7 @@ func TestTheTokensOfPeopleWhoLeftAreDeleted(t *testing.T) {
 		b, server, tokens := forgetful(t, c.access)
 		var log bytes.Buffer
 		b.Log = slog.New(slog.NewTextHandler(&log, nil))
-		want := []string{"contoso", "contoso-graph", "contoso/local:ada", "contoso-graph/local:U0GONE"} // nobody's in Slack
+		want := []string{"one", "contoso/local:ada", "contoso-graph/local:U0GONE"} // nobody's in Slack
 		keep(t, tokens, "token", want...)
 		for _, user := range everybody {
 			keep(t, tokens, "token", "contoso/"+user, "contoso-graph/"+user)
@@ -168,13 +181,50 @@ func TestASignInThatComesMeanwhileIsNotDeleted(t *testing.T) {
 func TestWhatAnEndedSignInLeavesIsDeleted(t *testing.T) {
 	t.Parallel()
 	b, server, tokens := forgetful(t, Access{Users: []string{"U0ADA"}})
-	keep(t, tokens, "", "contoso", "contoso/U0ADA", "contoso/U0GONE", "contoso/local:ada")
-	keep(t, tokens, "token", "contoso-graph", "contoso-graph/local:ada")
+	keep(t, tokens, "", "gone", "contoso/U0ADA", "contoso/U0GONE", "contoso/local:ada")
+	keep(t, tokens, "token", "one", "contoso-graph/local:ada")
 	b.forgetOnce(t.Context())
-	wantKeys(t, tokens, "where there was no token,", "contoso-graph", "contoso-graph/local:ada")
+	wantKeys(t, tokens, "where there was no token,", "one", "contoso-graph/local:ada")
 	if n := server.Calls("users.info"); n != 0 {
 		t.Errorf("asked %d times about people who have no token", n)
 	}
+}
+
+func TestTokensThatNobodyCanUseAreDeleted(t *testing.T) {
+	t.Parallel()
+	b, server, tokens := forgetful(t, Access{Users: []string{"U0ADA"}})
+	var log bytes.Buffer
+	b.Log = slog.New(slog.NewTextHandler(&log, nil))
+	used := []string{"one", "contoso/U0ADA", "contoso/local:ada", "contoso-graph/U0ADA", "contoso-graph/local:ada"}
+	keep(t, tokens, "token", used...)
+	const removed, changed = `"the settings have no such instance"`, `"another sign_in is set for the instance"`
+	reasons := map[string]string{
+		"instance=gone user=\"\"": removed, "instance=gone user=U0ADA": removed, "instance=gone user=local:ada": removed, "instance=one-graph user=\"\"": removed,
+		"instance=one user=U0ADA": changed, "instance=one user=local:ada": changed, "instance=contoso user=\"\"": changed, "instance=contoso-graph user=\"\"": changed,
+	}
+	keep(t, tokens, "token", "gone", "gone/U0ADA", "gone/local:ada", "one-graph", "one/U0ADA", "one/local:ada", "contoso", "contoso-graph")
+	server.Fail(slacksim.APIError("users.info", "internal_error"))
+	b.forgetOnce(t.Context()) // which Slack has no part in
+	wantKeys(t, tokens, "after a look at the settings,", used...)
+	for whose, reason := range reasons {
+		if line := `msg="a sign-in that nobody can use any more is deleted" ` + whose + " reason=" + reason + "\n"; strings.Count(log.String(), line) != 1 {
+			t.Errorf("the log has no\n%s, but\n%s", line, &log)
+		}
+	}
+	b.forgetOnce(t.Context())
+	wantKeys(t, tokens, "after another look,", used...)
+}
+
+func TestATokenThatChangesAsItIsFoundUselessIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	b, _, tokens := forgetful(t, Access{Users: []string{"U0ADA"}})
+	keep(t, tokens, "old", "gone", "contoso")
+	b.Instances = func(p Person) []commands.Instance {
+		keep(t, tokens, "new", "gone")
+		return threeSides(p)
+	}
+	b.forgetOnce(t.Context())
+	wantKeys(t, tokens, "after a sign-in at that moment,", "gone")
 }
 
 func TestTokensOfPeopleWhoLeftAreDeletedAtTheStart(t *testing.T) {
@@ -252,19 +302,19 @@ func TestTwoReplicasForgetTheSameWithoutHarm(t *testing.T) {
 	t.Parallel()
 	one, _, tokens := forgetful(t, Access{Users: []string{"U0ADA"}})
 	two, _ := member(t, one.Access)
-	two.Engine = one.Engine
+	two.Engine, two.Instances = one.Engine, one.Instances
 	var log bytes.Buffer
 	one.Log = slog.New(slog.NewTextHandler(&log, nil)) // which locks its writer
 	two.Log = one.Log
-	keep(t, tokens, "token", "contoso/U0ADA", "contoso/U0GONE", "contoso/U0GUS", "contoso-graph/U0GUS")
-	keep(t, tokens, "", "contoso", "contoso-graph/U0ADA")
+	keep(t, tokens, "token", "contoso/U0ADA", "contoso/U0GONE", "contoso/U0GUS", "contoso-graph/U0GUS", "gone")
+	keep(t, tokens, "", "one", "contoso-graph/U0ADA")
 	var both sync.WaitGroup
 	for _, b := range []*Bot{one, two} {
 		both.Go(func() { b.forgetOnce(t.Context()) })
 	}
 	both.Wait()
 	wantKeys(t, tokens, "after both,", "contoso/U0ADA")
-	if n := strings.Count(log.String(), "is deleted"); n != 3 || strings.Contains(log.String(), "level=ERROR") {
+	if n := strings.Count(log.String(), "is deleted"); n != 4 || strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("%d deletions in the log:\n%s", n, &log)
 	}
 }

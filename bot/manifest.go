@@ -22,7 +22,7 @@ var grants = []grant{
 	{"groups:history", "the same in private channels", []string{"conversations.replies", "conversations.history"}, []string{"message.groups"}},
 	{"im:history", "the same in direct messages", []string{"conversations.replies", "conversations.history"}, []string{"message.im"}},
 	{"mpim:history", "the same in group direct messages", []string{"conversations.replies"}, []string{"message.mpim"}},
-	{"chat:write", "answer", []string{"chat.postMessage", "chat.update", "chat.postEphemeral"}, nil},
+	{"chat:write", "answer", []string{"chat.postMessage", "chat.update", "chat.delete", "chat.postEphemeral"}, nil},
 	{"files:write", "attach the records as JSON", []string{"files.getUploadURLExternal", "files.completeUploadExternal"}, nil},
 	{"im:write", "send a device code to the person who asked, and to nobody else", []string{"conversations.open"}, nil},
 	{"users:read", "refuse guests, bots and people of other organisations", []string{"users.info"}, nil},

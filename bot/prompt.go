@@ -99,7 +99,14 @@ func (b *Bot) replacePrompt(ctx context.Context, n *code, f form) error {
 		return err
 	}
 	if ts := n.ts(); ts != "" {
-		return b.update(ctx, n.DM, ts, f)
+		err := b.update(ctx, n.DM, ts, f)
+		if err == nil || passing(err) {
+			return err
+		}
+		b.Log.Warn("taking a code out of its message; the message is deleted", "err", err)
+		if _, _, err := b.Slack.DeleteMessageContext(ctx, n.DM, ts); err != nil {
+			b.Log.Error("deleting a message with a code", "err", err)
+		}
 	}
 	ts, err := b.say(ctx, n.DM, "", f, slack.SlackMetadata{EventType: codeEvent, EventPayload: map[string]any{"id": n.ID}})
 	n.tried = true
@@ -137,7 +144,7 @@ func (n *code) about() string {
 	for _, p := range permissions {
 		asked = append(asked, "`"+mrkdwn(p)+"` ("+whatItAllows(p)+")")
 	}
-	return fmt.Sprintf("*Application* %s (`%s`)\n*Tenant* %s\n*Account* %s; any other is thrown away\n*It asks for* %s",
+	return fmt.Sprintf("*Application* %s (`%s`)\n*Tenant* %s\n*Account* %s; any other is discarded\n*It asks for* %s",
 		mrkdwn(cmp.Or(application, "an application of your organisation")), mrkdwn(id), n.tenant(), mrkdwn(account.Expect), strings.Join(asked, ", "))
 }
 

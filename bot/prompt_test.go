@@ -78,7 +78,7 @@ func TestTheDirectMessageSaysWhatACodeIsFor(t *testing.T) {
 		"15 minutes left, until ",
 		"*Application* Microsoft Exchange REST API Based Powershell (`fb78d390-0c51-40cd-8e17-fdbfab77341b`)",
 		"*Tenant* contoso.onmicrosoft.com (`" + tenant.Tenant.ID + "`)\n",
-		"*Account* ada@contoso.com; any other is thrown away",
+		"*Account* ada@contoso.com; any other is discarded",
 		"`https://outlook.office365.com/.default` (all that the application may do there; this bot searches the audit log with it)", "`offline_access`", "`openid`", "`profile`",
 		"I never send a code unasked",
 	} {
@@ -269,6 +269,27 @@ func TestACodeCanBeCancelledAsSoonAsItIsThere(t *testing.T) {
 	s.reply(asked, "The sign-in to contoso.onmicrosoft.com was cancelled")
 	if cancelled := s.direct("⏹ The sign-in to contoso.onmicrosoft.com was cancelled. Do not enter the code any more"); cancelled.TS != prompt.TS {
 		t.Error("the code still stands in its own message")
+	}
+}
+
+// A workspace may not let bots edit what is a while old.
+func TestAMessageWhoseCodeCannotBeTakenOutIsDeleted(t *testing.T) {
+	t.Parallel()
+	s, tenant := newSignInStage(t, needsSignInAlways)
+	s.say("U0ADA", search)
+	prompt := s.direct("Enter the code")
+	s.slack.Fail(slacksim.APIError("chat.update", "edit_window_closed"))
+	if err := s.slack.Press("U0ADA", prompt.Channel, prompt.TS, "Cancel"); err != nil {
+		t.Fatal(err)
+	}
+	if told := s.direct("was cancelled. Do not enter the code any more"); told.TS == prompt.TS {
+		t.Error("it was edited all the same")
+	}
+	code := s.awaitCode(tenant)
+	for _, m := range s.slack.History(prompt.Channel) {
+		if !m.Deleted && strings.Contains(shownIn(m), code) {
+			t.Errorf("the code still stands in %s", m.Blocks)
+		}
 	}
 }
 

@@ -48,12 +48,12 @@ func (b *Bot) outcomeOf(ctx context.Context, n *code, upn string, err error) *ou
 	}
 	if errors.Is(err, signin.ErrSomebodyElse) {
 		if came.Alert, came.Untold = n.alert(err), slices.Clone(b.Access.Admins); len(came.Untold) > 0 {
-			came.Text += "\nThe admins of this bot are told of it, too."
+			came.Text += ".\nThe admins of this bot are told of it, too."
 		} else {
 			log.Warn("a sign-in of somebody else was discarded, and there is no admin to tell: access.admins is empty")
 		}
 	}
-	return came
+	return came.asOfNow()
 }
 
 func (n *code) succeeded(upn string, waiting bool) *outcome {
@@ -62,13 +62,12 @@ func (n *code) succeeded(upn string, waiting bool) *outcome {
 	if waiting {
 		o.Text += " What waited for this runs now."
 	}
-	return o.asOfNow()
+	return o
 }
 
 func (n *code) wasCancelled() *outcome {
 	result := "The sign-in to " + n.instance.Tenant + " was cancelled."
-	o := &outcome{Result: result, Text: "⏹ " + mrkdwn(result) + " Do not enter the code any more: I do not collect what it would give.", GivenUp: "⏹ " + result}
-	return o.asOfNow()
+	return &outcome{Result: result, Text: "⏹ " + mrkdwn(result) + " Do not enter the code any more: I do not collect what it would give.", GivenUp: "⏹ " + result}
 }
 
 // outdated is the outcome of a code that the settings have no use for any more.
@@ -85,8 +84,7 @@ func (n *code) failed(err error, id string) *outcome {
 		problem, advice = refusal.Problem, refusal.Advice
 	}
 	result := "Not signed in to " + n.instance.Tenant + ": " + problem + "."
-	o := &outcome{Result: result, Text: "❌ " + mrkdwn(result) + "\n" + mrkdwn(commands.Sentence(advice)), GivenUp: "❌ " + result}
-	return o.asOfNow()
+	return &outcome{Result: result, Text: "❌ " + mrkdwn(result) + "\n" + mrkdwn(commands.Sentence(advice)), GivenUp: "❌ " + result}
 }
 
 func (o *outcome) asOfNow() *outcome {
@@ -101,7 +99,7 @@ func (n *code) alert(err error) string {
 	if refusal, ok := errors.AsType[*auditlog.Refusal](err); ok {
 		problem = refusal.Problem
 	}
-	return fmt.Sprintf("🚨 *A sign-in to %s was thrown away* (instance %s)\n"+
+	return fmt.Sprintf("🚨 *A sign-in to %s was discarded* (instance %s)\n"+
 		"<@%s> was sent a code at %s UTC, for %s. At %s UTC it turned out: %s.\n"+
 		"*Expected* %s of %s\n"+
 		"_Nothing of it was kept. If <@%[3]s> took the wrong account, all is well. If they did not enter the code themselves, somebody else has it: treat that as phishing._",

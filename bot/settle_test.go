@@ -254,22 +254,32 @@ func TestWhatCameOfASignInIsToldAfterARestart(t *testing.T) {
 }
 
 func TestACodeThatTheSettingsHaveNoUseForEnds(t *testing.T) {
-	t.Parallel()
-	s, tenant := newSignInStage(t, needsSignInAlways)
-	asked := s.say("U0ADA", search)
-	prompt := s.direct("Enter the code")
-	s.reply(asked, "Sign in to contoso")
-	s.stop()
-	polls := tenant.Asked("token")
-	s.instance.Shared = true // sign_in: instance
-	s.start()
-	if s.direct("the settings of this bot have changed. Do not enter the code").TS != prompt.TS {
-		t.Error("the code is still in its message")
-	}
-	s.reply(asked, "the settings of this bot have changed")
-	s.allSettled()
-	if tenant.Asked("token") != polls {
-		t.Error("the code was polled")
+	for name, change := range map[string]func(*commands.Instance){
+		"one sign-in for all": func(i *commands.Instance) { i.Shared = true },
+		"another application": func(i *commands.Instance) {
+			e := i.Account.Entra
+			i.Account.Entra = &signin.Entra{HTTP: e.HTTP, LoginURL: e.LoginURL, Tenant: e.Tenant, Resource: e.Resource, ClientID: "9d4f7b12-6a3c-4e58-b0c1-2e7f85a91d64"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, tenant := newSignInStage(t, needsSignInAlways)
+			asked := s.say("U0ADA", search)
+			prompt := s.direct("Enter the code")
+			s.reply(asked, "Sign in to contoso")
+			s.stop()
+			polls := tenant.Asked("token")
+			change(&s.instance)
+			s.start()
+			if s.direct("the settings of this bot have changed. Do not enter the code").TS != prompt.TS {
+				t.Error("the code is still in its message")
+			}
+			s.reply(asked, "the settings of this bot have changed")
+			s.allSettled()
+			if tenant.Asked("token") != polls {
+				t.Error("the code was polled")
+			}
+		})
 	}
 }
 
@@ -389,8 +399,8 @@ func TestACommandForWhichNobodySignsInIsGivenUpWithinADay(t *testing.T) {
 	t.Parallel()
 	s, _ := newSignInStage(t, needsSignInAlways)
 	s.settleIn()
-	s.instance.Shared = true
 	s.stop()
+	s.instance.Shared = true
 	long, short := s.say("U0LEA", "one"), s.say("U0LEA", "two")
 	s.wait(long, time.Now().Add(-waitsAtMost-time.Minute))
 	s.wait(short, time.Now().Add(-waitsAtMost+time.Hour))
@@ -403,6 +413,23 @@ func TestACommandForWhichNobodySignsInIsGivenUpWithinADay(t *testing.T) {
 }
 
 // On a terminal, whoever has the key is an admin.
+func TestASignInOnATerminalRunsWhatWaits(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, func(context.Context, commands.Env, string) (commands.Reply, error) {
+		return commands.Reply{Title: "all of it"}, nil
+	})
+	s.settleIn()
+	s.stop()
+	s.instance.Shared = true
+	asked := s.say("U0LEA", "one")
+	s.wait(asked, time.Now())
+	if err := s.instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.reply(asked, "all of it")
+}
+
 func TestASignInOnATerminalIsFoundWithAuthComplete(t *testing.T) {
 	t.Parallel()
 	s, _ := newSignInStage(t, func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
@@ -413,8 +440,8 @@ func TestASignInOnATerminalIsFoundWithAuthComplete(t *testing.T) {
 		return commands.Reply{Text: said}, err
 	})
 	s.settleIn()
-	s.instance.Shared = true
 	s.stop()
+	s.instance.Shared = true
 	asked := s.say("U0LEA", "one")
 	s.wait(asked, time.Now())
 	s.start()
@@ -502,7 +529,7 @@ func TestACodeThatCouldNotBeSentCannotBeCancelled(t *testing.T) {
 	}
 }
 
-const thrownAway = "A sign-in to contoso.onmicrosoft.com was thrown away"
+const discardedAlert = "A sign-in to contoso.onmicrosoft.com was discarded"
 
 func TestAdminsAreToldOfASignInOfSomebodyElse(t *testing.T) {
 	t.Parallel()
@@ -514,7 +541,7 @@ func TestAdminsAreToldOfASignInOfSomebodyElse(t *testing.T) {
 	}
 	s.direct("mallory@contoso.com signed in, but ada@contoso.com was expected")
 	s.allSettled()
-	if n := s.told("U0LEA", thrownAway); n != 1 {
+	if n := s.told("U0LEA", discardedAlert); n != 1 {
 		t.Errorf("the admin was told %d times", n)
 	}
 	s.wantSignedIn(false)
@@ -536,9 +563,9 @@ func TestAdminsAreNotToldTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start()
-	s.until(func() bool { return s.told("U0GRACE", thrownAway) > 0 })
+	s.until(func() bool { return s.told("U0GRACE", discardedAlert) > 0 })
 	s.allSettled()
-	if lea, grace := s.told("U0LEA", thrownAway), s.told("U0GRACE", thrownAway); lea != 1 || grace != 1 {
+	if lea, grace := s.told("U0LEA", discardedAlert), s.told("U0GRACE", discardedAlert); lea != 1 || grace != 1 {
 		t.Errorf("Lea was told %d times, and Grace %d times", lea, grace)
 	}
 }
@@ -556,7 +583,7 @@ func TestAnAdminWhoCannotBeToldHoldsUpNobody(t *testing.T) {
 	}
 	s.direct("mallory@contoso.com signed in")
 	s.allSettled()
-	if n := s.told("U0LEA", thrownAway); n != 1 {
+	if n := s.told("U0LEA", discardedAlert); n != 1 {
 		t.Errorf("the admin was told %d times", n)
 	}
 }

@@ -40,6 +40,7 @@ type code struct {
 	User     string    `json:"user"`
 	Email    string    `json:"email,omitempty"` // of the user, in Slack
 	Instance string    `json:"instance"`
+	Asked    string    `json:"asked,omitempty"`     // by [askedOf]
 	TenantID string    `json:"tenant_id,omitempty"` // GUID; "" if it is not known
 	For      origin    `json:"for,omitzero"`        // what the code was sent for
 	DM       string    `json:"dm"`                  // where the code was sent
@@ -196,7 +197,7 @@ func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance)
 	}
 	n := &code{
 		ID: rand.Text(), User: t.User, Email: t.asks.Email, Instance: instance.Name,
-		TenantID: b.tenantID(ctx, instance), For: b.origin(ctx, t.Message),
+		Asked: askedOf(instance), TenantID: b.tenantID(ctx, instance), For: b.origin(ctx, t.Message),
 		Sent: time.Now().UTC(), Sealed: device.Seal(),
 		key: signInKey(instance, t.User), device: device, instance: instance,
 	}
@@ -466,6 +467,12 @@ func (b *Bot) resumeSignIns(ctx context.Context) error {
 	return nil
 }
 
+// askedOf is what a code of the instance is asked for: nobody else knows it.
+func askedOf(i commands.Instance) string {
+	e := i.Account.Entra
+	return strings.Join([]string{e.LoginURL, e.Tenant, e.ClientID, e.Resource}, " ")
+}
+
 // readCode is a code as it goes on after a restart. Nobody is to enter it any
 // more if its instance has another way to sign in by now.
 func (b *Bot) readCode(place string, value []byte) (*code, error) {
@@ -480,7 +487,7 @@ func (b *Bot) readCode(place string, value []byte) (*code, error) {
 	n.key = strings.TrimSuffix(place, "/"+n.ID)
 	p := b.person(n.User, n.Email)
 	for _, instance := range b.Instances(p) {
-		if instance.Name == n.Instance && signInKey(instance, n.User) == n.key && (p.Admin || !instance.Shared) {
+		if instance.Name == n.Instance && signInKey(instance, n.User) == n.key && askedOf(instance) == n.Asked && (p.Admin || !instance.Shared) {
 			n.instance = instance
 			return n, nil
 		}

@@ -171,13 +171,17 @@ func (b *Bot) releaseAll(ctx context.Context, key string) error {
 	return err
 }
 
-// waitsAtMost is how long a command waits for a sign-in. The bucket keeps it for
-// a day, and what was there is looked through every hour.
-const waitsAtMost = 22 * time.Hour
+// waitsAtMost is how long a command waits for a sign-in, which is looked at
+// every waitCheck. The bucket keeps it for a day.
+const (
+	waitsAtMost = 22 * time.Hour
+	waitCheck   = time.Minute
+)
 
 // endLongWaits gives up, now and at every tick, the commands for which nobody
 // has signed in for so long, until ctx is done. Where everybody signs in for
-// themselves there are none: a code ends sooner, and what waits with it.
+// themselves there are none: a code ends sooner, and what waits with it. It
+// lets run those for which somebody has signed in elsewhere.
 func (b *Bot) endLongWaits(ctx context.Context, ticks <-chan time.Time) {
 	for {
 		if err := b.endLongWaitsOnce(ctx); err != nil && ctx.Err() == nil {
@@ -197,12 +201,31 @@ func (b *Bot) endLongWaitsOnce(ctx context.Context) error {
 		return err
 	}
 	tooLong := func(m Message) bool { return !m.Waits.IsZero() && time.Since(m.Waits) > waitsAtMost }
+	for _, i := range b.Instances(Person{}) {
+		if err := b.releaseSignedIn(ctx, i, places); err != nil {
+			return err
+		}
+	}
 	for _, place := range places {
 		if _, err := b.release(ctx, path.Dir(place), tooLong, fmt.Sprintf("❌ Nobody has signed in for this command for %d hours.", waitsAtMost/time.Hour)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// releaseSignedIn lets run what waits at an instance where one sign-in serves
+// all, if there is one: an admin may have signed in on a terminal.
+func (b *Bot) releaseSignedIn(ctx context.Context, i commands.Instance, places []string) error {
+	key := signInKey(i, "")
+	if !i.Shared || !slices.ContainsFunc(places, func(place string) bool { return strings.HasPrefix(place, key+"/") }) {
+		return nil
+	}
+	_, _, ok, err := i.Account.SignedIn(ctx)
+	if err != nil || !ok {
+		return err
+	}
+	return b.releaseAll(ctx, key)
 }
 
 // waiting are the messages that wait under key, in the order in which they

@@ -152,7 +152,7 @@ func authTest(ctx context.Context, env Env, a instanceArgs) (Reply, error) {
 	if instance.Exchange == nil {
 		test = instance.testGraph
 	}
-	checks, err := test(ctx, env, who)
+	checks, err := test(ctx, who)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -172,24 +172,20 @@ func (i Instance) Who(upn string) string {
 	return cmp.Or(upn, "the application "+i.Account.Entra.ClientID)
 }
 
-func (i Instance) testGraph(ctx context.Context, _ Env, _ string) ([]string, error) {
+func (i Instance) testGraph(ctx context.Context, _ string) ([]string, error) {
 	if err := i.MaySearch(ctx); err != nil {
 		return nil, i.failed(err)
 	}
 	return []string{"may query the audit log through Microsoft Graph"}, nil
 }
 
-func (i Instance) testExchange(ctx context.Context, env Env, who string) ([]string, error) {
+func (i Instance) testExchange(ctx context.Context, who string) ([]string, error) {
 	may, err := i.Exchange.Cmdlets(ctx)
 	if err != nil {
 		return nil, i.failed(err)
 	}
 	if !hasFold(may, searchCmdlet) {
-		advice := giveRole
-		if !i.Account.Unattended() {
-			advice += ", then sign in again: " + env.Prefix + "o365-auditlog-auth-reset and " + env.Prefix + "o365-auditlog-auth-start"
-		}
-		return nil, &auditlog.Refusal{Problem: who + " is signed in but may not run " + searchCmdlet, Advice: advice}
+		return nil, i.failed(&auditlog.Refusal{Problem: who + " is signed in but may not run " + searchCmdlet, Advice: giveRole + ", then " + signInAgain})
 	}
 	auditing, err := testAuditing(ctx, i, may)
 	if err != nil {

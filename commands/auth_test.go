@@ -56,6 +56,32 @@ func TestAuthTestNamesTheMissingRole(t *testing.T) {
 	})
 }
 
+// Where one sign-in serves all, analysts cannot sign in again.
+func TestAdviceFitsWhoSignsIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := signedInAs(t, tenant(t, records(t)), mallory)
+		for _, line := range []string{"!o365-auditlog-auth-test", "!o365-auditlog-search"} {
+			for _, c := range []struct {
+				shared   bool
+				password auditlog.Secret
+				want     string
+			}{
+				{false, "", ", then sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"},
+				{true, "", "an admin of this bot has to sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"},
+				{true, tenantsim.ContosoPassword, "an admin of this bot types !o365-auditlog-auth-reset, and the next command signs in anew"},
+			} {
+				i.Shared, i.Account.Password = c.shared, c.password
+				_, err := Run(t.Context(), env(i), line)
+				r, ok := errors.AsType[*auditlog.Refusal](err)
+				if !ok {
+					t.Fatal(err)
+				}
+				says(t, r.Advice, strings.TrimPrefix(c.want, map[bool]string{true: ", then "}[line == "!o365-auditlog-search"]))
+			}
+		}
+	})
+}
+
 func TestAuthTestWarns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := tenant(t, records(t))

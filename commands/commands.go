@@ -47,7 +47,7 @@ func All() []Command {
 		command("o365-auditlog-auth-test", "prove that you may search, and that auditing is switched on", instanceArgs{}, authTest),
 		command("o365-auditlog-auth-reset", "forget the sign-in", instanceArgs{}, authReset),
 		command("o365-auditlog-doctor", "check how this bot is set up; for its admins", doctorArgs{}, doctor),
-		command("cancel", "stop your commands that run, or one: cancel K7QX2M", cancelArgs{}, cancel),
+		command("cancel", "stop your commands that run, or the one with an id", cancelArgs{}, cancel),
 		command("help", "list the commands, or explain one: help o365-auditlog-search", helpArgs{}, help),
 	}
 }
@@ -212,7 +212,22 @@ func (i Instance) failed(err error) error {
 	if errors.Is(err, signin.ErrNotSignedIn) {
 		return &NeedSignIn{Instance: i.Name, Err: err}
 	}
+	if r, ok := errors.AsType[*auditlog.Refusal](err); ok && i.Shared {
+		return &auditlog.Refusal{Problem: r.Problem, Advice: strings.ReplaceAll(r.Advice, signInAgain, i.howAgain()), Err: err}
+	}
 	return err
+}
+
+// signInAgain is what package auditlog's sources advise somebody who signs in
+// for themselves.
+const signInAgain = "sign in again: !o365-auditlog-auth-reset, then !o365-auditlog-auth-start"
+
+// howAgain is what becomes of that where one sign-in serves all.
+func (i Instance) howAgain() string {
+	if i.Account.Unattended() {
+		return "an admin of this bot types !o365-auditlog-auth-reset, and the next command signs in anew"
+	}
+	return "an admin of this bot has to " + signInAgain
 }
 
 // Run answers one command line. An error is a [*Mistake] of the person who

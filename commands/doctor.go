@@ -153,9 +153,13 @@ func doctor(ctx context.Context, env Env, _ doctorArgs) (Reply, error) {
 	}
 	checks := env.Doctor(ctx)
 	slices.SortStableFunc(checks, func(a, b Check) int { return cmp.Compare(severity[a.Level], severity[b.Level]) })
-	t := Table{Columns: []string{"Result", "Check", "Found", "What to do"}, Total: len(checks)}
+	t := Table{Columns: []string{"Check", "Found, and what to do"}, Total: len(checks)} // two, for the width of a thread
 	for _, c := range checks {
-		t.Rows = append(t.Rows, []string{levelMarks[c.Level] + string(c.Level), c.Name, c.Found, AsTyped(env.Prefix, c.Do)})
+		found := c.Found
+		if c.Do != "" {
+			found += " → " + AsTyped(env.Prefix, c.Do)
+		}
+		t.Rows = append(t.Rows, []string{levelMarks[c.Level] + c.Name, found})
 	}
 	return Reply{Title: Diagnosis(checks), Table: t}, nil
 }

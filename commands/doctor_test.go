@@ -81,7 +81,7 @@ func TestTheDoctorAnswersAdminsOnly(t *testing.T) {
 
 	e.Admin = true
 	reply := answer(t, e, "!o365-auditlog-doctor")
-	want := [][]string{{"❌ failure", "slack scopes", "chat:write is missing", "reinstall the app"}, {"✅ ok", "disk", "half of it is free", ""}}
+	want := [][]string{{"❌ slack scopes", "chat:write is missing → reinstall the app"}, {"✅ disk", "half of it is free"}}
 	if reply.Title != "1 of 2 checks failed" || fmt.Sprint(reply.Table.Rows) != fmt.Sprint(want) {
 		t.Errorf("%q\n%q", reply.Title, reply.Table.Rows)
 	}

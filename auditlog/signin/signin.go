@@ -40,7 +40,7 @@
 // What is signed in to is the configured tenant and nothing else: the authority
 // is never "common" or "organizations", redirects are not followed, the keys
 // that prove who signed in come from where the sign-in went, and a sign-in of
-// another tenant or another person than expected is thrown away.
+// another tenant or another person than expected is discarded.
 package signin
 
 import (

@@ -140,7 +140,7 @@ func prompt(ctx context.Context, instance commands.Instance, code *signin.Code) 
 		fmt.Sprintf("Sign in to %s: open %s and enter the code %s (valid until %s UTC).", instance.Tenant, code.URL, string(code.UserCode), code.Expires.UTC().Format("15:04")),
 		fmt.Sprintf("  application  %s (%s)", cmp.Or(application, "an application of your organisation"), id),
 		"  tenant       " + tenant,
-		"  account      " + account.Expect + "; any other is thrown away",
+		"  account      " + account.Expect + "; any other is discarded",
 		"  it asks for  " + strings.Join(permissions, ", "),
 		"Do not enter it if you did not just start this yourself: whoever enters it lets auditbot search the audit log in their name.",
 		"Waiting ...",

@@ -268,7 +268,7 @@ func TestTheCodeOnATerminalSaysWhatItIsFor(t *testing.T) {
 		want := "Sign in to contoso.onmicrosoft.com: open http://…/devicelogin and enter the … (valid until …).\n" +
 			"  application  Microsoft Exchange REST API Based Powershell (fb78d390-0c51-40cd-8e17-fdbfab77341b)\n" +
 			"  tenant       contoso.onmicrosoft.com (" + tenantsim.Contoso(time.Now()).ID + ")\n" +
-			"  account      ada@contoso.com; any other is thrown away\n" +
+			"  account      ada@contoso.com; any other is discarded\n" +
 			"  it asks for  https://outlook.office365.com/.default, offline_access, openid, profile\n" +
 			"Do not enter it if you did not just start this yourself: whoever enters it lets auditbot search the audit log in their name.\n" +
 			"Waiting ...\n"
