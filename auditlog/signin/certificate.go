@@ -89,7 +89,10 @@ func readPFX(content []byte, password auditlog.Secret) (key any, certificates []
 	case errors.Is(err, pkcs12.ErrIncorrectPassword):
 		return nil, nil, errors.New("the password of the PFX file is wrong")
 	case err != nil:
-		return nil, nil, fmt.Errorf("it is neither PEM nor PFX that can be read: %w", err)
+		if missing, ok := errors.AsType[pkcs12.NotImplementedError](err); ok {
+			return nil, nil, fmt.Errorf("it is a PFX file of a kind that cannot be read (%w): make it anew with openssl pkcs12", missing)
+		}
+		return nil, nil, errors.New("it is neither PEM nor PFX that can be read")
 	}
 	return key, append(others, leaf), nil
 }

@@ -226,17 +226,16 @@ func opened(e *engine.Engine, dir string) commands.Check {
 // openWithOldKey opens a folder that a bot which is started next will change
 // the key of.
 func (p *program) openWithOldKey(ctx context.Context, dir string, wrong error) (*engine.Engine, commands.Check) {
-	const restore = "set AUDITBOT_KEY to the key that the folder was made with; to change it, start the bot once with that one in AUDITBOT_KEY_OLD"
 	old, err := oldKey(p.getenv)
 	if err != nil {
 		return nil, fromError(err)
 	}
 	if old == nil {
-		return nil, commands.Fail(wrong.Error(), restore)
+		return nil, commands.Fail(wrong.Error(), restoreKey)
 	}
 	e, err := engine.Open(ctx, engine.Config{Dir: dir, Key: old})
 	if err != nil {
-		return nil, commands.Fail(err.Error(), restore)
+		return nil, commands.Fail(err.Error(), restoreKey)
 	}
 	return e, commands.Warn(dir+" opens with AUDITBOT_KEY_OLD only", "start the bot once with both keys: that changes the folder's")
 }

@@ -213,7 +213,7 @@ func (s settings) check() error {
 }
 
 var (
-	channelID = regexp.MustCompile(`^[CGD][A-Z0-9]+$`)
+	channelID = regexp.MustCompile(`^[CG][A-Z0-9]+$`)
 	userID    = regexp.MustCompile(`^[UW][A-Z0-9]+$`)
 	groupID   = regexp.MustCompile(`^S[A-Z0-9]+$`)
 )

@@ -365,8 +365,15 @@ func openEngine(ctx context.Context, s settings, getenv func(string) string, key
 	if err != nil {
 		return nil, err
 	}
-	return engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, OldKey: old, Log: log})
+	e, err := engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, OldKey: old, Log: log})
+	if errors.Is(err, engine.ErrWrongKey) {
+		return nil, fmt.Errorf("%w; %s", err, restoreKey)
+	}
+	return e, err
 }
+
+// restoreKey is what to do about a key that does not open the data folder.
+const restoreKey = "set AUDITBOT_KEY to the key that the folder was made with; to change it, start the bot once with that one in AUDITBOT_KEY_OLD"
 
 // slackSecrets are what Slack knows the bot by.
 type slackSecrets struct{ Bot, App auditlog.Secret }
