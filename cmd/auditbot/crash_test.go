@@ -79,6 +79,11 @@ func (s *surroundings) start() (kill func()) {
 	kill = func() {
 		c.Process.Kill()
 		c.Wait()
+		noticed, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own may be over
+		defer cancel()
+		if err := s.slack.Until(noticed, func() bool { return s.slack.Sockets() == 0 }); err != nil { // else the next start seems to be connected
+			s.t.Error("Slack does not notice that the bot is dead: ", err)
+		}
 		s.t.Logf("the bot's log:\n%s", log.String())
 	}
 	s.t.Cleanup(func() { c.Process.Kill() })

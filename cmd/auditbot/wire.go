@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
-	"github.com/slack-go/slack/socketmode"
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
@@ -337,7 +336,6 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		}
 	}
 	api := slack.New(string(tokens.Bot),
-		slack.OptionAppLevelToken(string(tokens.App)),
 		slack.OptionAPIURL(s.Slack.APIURL),
 		slack.OptionHTTPClient(slackClient()),
 		slack.OptionRetry(3)) // of 429 only; must come after the client
@@ -354,7 +352,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Access:    s.Access.access(),
 		Instances: func(p bot.Person) []commands.Instance { return instancesAs(tenants, p) },
 	}
-	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
+	return b.Run(ctx, bot.Sockets{APIURL: s.Slack.APIURL, AppToken: tokens.App})
 }
 
 // sweep deletes results that were not used for as long as the settings say, now
