@@ -4,6 +4,7 @@
 //
 // # The way of one command
 //
+//   - sockets.go: two connections to Slack, and what ends them.
 //   - receive.go: events arrive over Socket Mode. What may be a command is
 //     filed in the inbox, and only then is the event acknowledged.
 //   - message.go, typed.go: which events are messages of people, and what they
@@ -40,7 +41,6 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
-	"github.com/slack-go/slack/socketmode"
 
 	"auditbot/bot/engine"
 	"auditbot/commands"
@@ -69,6 +69,8 @@ type Bot struct {
 	life   context.Context // done when the bot is to stop
 
 	perform func(context.Context, commands.Env, string) (commands.Reply, error) // commands.Run, but for tests
+
+	inbox func(ctx context.Context, id string, data []byte) (fresh bool, err error) // Engine.File, but for tests
 }
 
 // workers is how many commands run at once, and longWorkers how many of them
@@ -81,9 +83,9 @@ const (
 
 // Run serves until ctx is done, and then returns nil once the commands that
 // run have been answered, or, if they are long ones, have stopped to go on at
-// the next start; or until the socket fails for good, and returns why.
+// the next start; or until Slack will have no more connections, and returns why.
 // Tokens that Slack does not accept are such a failure.
-func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
+func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	if !b.Access.Set() {
 		return errors.New("nobody is allowed to ask: set access.analysts, or access.everyone: true")
 	}
@@ -100,6 +102,9 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 	if b.perform == nil {
 		b.perform = commands.Run
 	}
+	if b.inbox == nil {
+		b.inbox = b.Engine.File
+	}
 	if err := b.resumeSignIns(ctx); err != nil {
 		cancel(err)
 		b.codes.polling.Wait()
@@ -115,7 +120,7 @@ func (b *Bot) Run(ctx context.Context, socket *socketmode.Client) error {
 			cancel(fmt.Errorf("taking commands from the inbox: %w", err))
 		}
 	})
-	err := b.receive(ctx, socket)
+	err := b.receive(ctx, sockets)
 	cancel(err)
 	return unlessDone(asked, err)
 }

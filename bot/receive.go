@@ -7,64 +7,83 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slack-go/slack"
 	"github.com/slack-go/slack/socketmode"
 )
 
-// receive files what arrives until ctx is done or the socket fails for good,
-// and returns why. It never waits for Slack or for work: a socket whose events
-// are not drained goes deaf.
-func (b *Bot) receive(ctx context.Context, socket *socketmode.Client) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+const (
+	// filers is how many events are filed at a time: as many as the disk takes
+	// together.
+	filers = 64
+
+	// backlog is how many events wait to be filed, all in memory. Slack delivers
+	// 30,000 in an hour at most.
+	backlog = 1024
+
+	// filingEnd is how long what has arrived may still be filed when we stop. A
+	// press of a button does not come again.
+	filingEnd = 5 * time.Second
+)
+
+// An arrival is an event and how to acknowledge it.
+type arrival struct {
+	event       socketmode.Event
+	acknowledge acknowledge
+}
+
+// receive files what arrives until ctx is done or Slack will have no more
+// connections, and returns why. What cannot be filed is not acknowledged, and
+// Slack sends it again.
+func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
+	filing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	arrived := make(chan arrival, backlog)
 	var running sync.WaitGroup
-	defer running.Wait()
-	running.Go(func() {
-		cancel(fmt.Errorf("connecting to Slack, with SLACK_APP_TOKEN: %w"+seeDoctor, socket.RunContext(ctx)))
-	})
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case e := <-socket.Events:
-			b.event(ctx, socket, e)
-		}
+	for range filers {
+		running.Go(func() {
+			for a := range arrived {
+				b.event(filing, a.event, a.acknowledge)
+			}
+		})
 	}
+	err := sockets.run(ctx, b.Log, func(e socketmode.Event, ack acknowledge) {
+		select {
+		case arrived <- arrival{e, ack}:
+		default:
+			b.Log.Error("the inbox does not keep up; Slack will send an event again")
+		}
+	})
+	close(arrived)
+	defer time.AfterFunc(filingEnd, giveUp).Stop()
+	running.Wait()
+	return err
 }
 
 // event deals with one event. It is acknowledged only once the inbox holds
 // what is in it: what is not acknowledged within 3 seconds, Slack sends again.
-func (b *Bot) event(ctx context.Context, socket *socketmode.Client, e socketmode.Event) {
+func (b *Bot) event(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	switch e.Type {
 	case socketmode.EventTypeEventsAPI:
 		if err := b.file(ctx, e.Request.Payload); err != nil {
 			b.Log.Error("filing an event; Slack will send it again", "err", err)
 			return
 		}
-		b.acknowledge(ctx, socket, e.Request.EnvelopeID)
+		ack(e.Request.EnvelopeID)
 	case socketmode.EventTypeInteractive:
 		if err := b.fileClick(ctx, e.Request.Payload); err != nil {
 			b.Log.Error("filing a press of a button; Slack shows that it failed", "err", err)
 			return
 		}
-		b.acknowledge(ctx, socket, e.Request.EnvelopeID)
+		ack(e.Request.EnvelopeID)
 	case socketmode.EventTypeSlashCommand:
-		b.acknowledge(ctx, socket, e.Request.EnvelopeID) // we have none
+		ack(e.Request.EnvelopeID) // we have none
 	case socketmode.EventTypeErrorBadMessage:
-		b.badMessage(ctx, socket, e)
-	case socketmode.EventTypeHello:
-		b.Log.Info("connected to Slack", "sockets", e.Request.NumConnections)
-	case socketmode.EventTypeConnectionError:
-		if failed, ok := e.Data.(*slack.ConnectionErrorEvent); ok {
-			b.Log.Warn("connecting to Slack", "attempt", failed.Attempt, "again_in", failed.Backoff, "err", failed.ErrorObj)
-		}
-	case socketmode.EventTypeErrorWriteFailed:
-		b.Log.Warn("an acknowledgement was not sent; Slack will send its event again")
+		b.badMessage(ctx, e, ack)
 	}
 }
 
 // badMessage saves what slack-go could not decode, such as a block that is
 // newer than the library: we need only the text.
-func (b *Bot) badMessage(ctx context.Context, socket *socketmode.Client, e socketmode.Event) {
+func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	bad, ok := e.Data.(*socketmode.ErrorBadMessage)
 	if !ok {
 		return
@@ -85,7 +104,7 @@ func (b *Bot) badMessage(ctx context.Context, socket *socketmode.Client, e socke
 			return
 		}
 	}
-	b.acknowledge(ctx, socket, frame.EnvelopeID)
+	ack(frame.EnvelopeID)
 }
 
 // file puts a message that may be a command for us into the inbox. All others,
@@ -133,16 +152,6 @@ func (b *Bot) enqueue(ctx context.Context, m Message) error {
 	if err != nil {
 		return fmt.Errorf("writing a message down: %w", err)
 	}
-	_, err = b.Engine.File(ctx, m.ID(), data)
+	_, err = b.inbox(ctx, m.ID(), data)
 	return err
-}
-
-// acknowledge tells Slack that an event arrived. It is bounded, since slack-go
-// waits for ever while there is no connection.
-func (b *Bot) acknowledge(ctx context.Context, socket *socketmode.Client, envelope string) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := socket.AckCtx(ctx, envelope, nil); err != nil && ctx.Err() == nil {
-		b.Log.Warn("acknowledging an event; Slack will send it again", "err", err)
-	}
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
-	"github.com/slack-go/slack/socketmode"
 
+	"auditbot/auditlog"
 	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
 	"auditbot/commands"
@@ -31,6 +31,7 @@ type stage struct {
 	t         *testing.T
 	slack     *slacksim.Server
 	engine    *engine.Engine
+	sockets   Sockets // without address and token
 	perform   performance
 	instance  commands.Instance
 	admins    []string
@@ -65,7 +66,7 @@ func newStage(t *testing.T, perform performance) *stage {
 
 func (s *stage) start() {
 	s.t.Helper()
-	api := slack.New(s.slack.BotToken(), slack.OptionAppLevelToken(s.slack.AppToken()), slack.OptionAPIURL(s.slack.APIURL()),
+	api := slack.New(s.slack.BotToken(), slack.OptionAPIURL(s.slack.APIURL()),
 		slack.OptionHTTPClient(&http.Client{Timeout: time.Minute}))
 	s.bot = &Bot{
 		Slack:     api,
@@ -84,7 +85,9 @@ func (s *stage) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.bot.Run(ctx, socketmode.New(api)) }()
+	sockets := s.sockets
+	sockets.APIURL, sockets.AppToken = s.slack.APIURL(), auditlog.Secret(s.slack.AppToken())
+	go func() { ended <- s.bot.Run(ctx, sockets) }()
 	s.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -192,7 +195,7 @@ func TestABotThatIsStoppedAsItStartsHasNotFailed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b := &Bot{Slack: slack.New("xoxb-0-none", slack.OptionAPIURL("http://127.0.0.1:1/api/")), Access: Access{Everyone: true}}
-	if err := b.Run(ctx, nil); err != nil {
+	if err := b.Run(ctx, Sockets{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,8 +9,10 @@ import (
 
 // A Fault is something that goes wrong with one request for a method.
 // [Server.Fail] makes it happen. Besides the names of methods there are
-// "upload", where the bytes of a file go, "link", where connections are made
-// (HTTPError only), and "", which is whatever is asked next.
+// "upload", where the bytes of a file go, "link", where connections are made,
+// and "", which is whatever is asked next. A connection with an APIError is
+// sent away for that reason instead of greeted; one that is Lost breaks right
+// after the greeting.
 type Fault struct {
 	method string
 	status int           // answer with this instead of doing anything

@@ -100,6 +100,11 @@ type Server struct {
 	// means 10 seconds, as at Slack.
 	WarningTime time.Duration
 
+	// Lifetime is how long a connection lives before Slack renews it, with a
+	// refresh_requested or a warning in turn. Zero means for ever; at Slack it
+	// is an hour to a few.
+	Lifetime time.Duration
+
 	// EnforceRate makes chat.postMessage refuse a second message within a
 	// second in one channel. Slack lets short bursts pass.
 	EnforceRate bool
@@ -132,6 +137,7 @@ type Server struct {
 	lastPost   map[string]time.Time // by channel, for EnforceRate
 	tickets    map[string]bool
 	sockets    []*socket
+	renewed    int // connections, after their Lifetime
 	deliveries []*delivery
 	awaited    map[string]*delivery // by envelope id: sent, not acknowledged
 	faults     []Fault

@@ -1,6 +1,7 @@
 package slacksim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -36,6 +37,7 @@ type frame struct {
 	text []byte
 	ping bool
 	last bool // the connection is closed after it, properly
+	cut  bool // there is no more: the connection breaks
 }
 
 // socketRoom is how many frames wait for a client that does not read; more of
@@ -76,7 +78,7 @@ func (k *socket) write(pings time.Duration) {
 		case <-k.closed:
 			return
 		}
-		if !k.awaitThaw() || k.writeFrame(f) != nil || f.last {
+		if !k.awaitThaw() || f.cut || k.writeFrame(f) != nil || f.last {
 			return
 		}
 	}
@@ -145,7 +147,11 @@ func connectionsOpen(s *Server, c *call) object {
 
 // serveSocket is one connection, from its ticket to its end. It takes mu.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
-	if fault, ok := s.takeFault(linkMethod); ok && fault.status != 0 {
+	fault, _ := s.takeFault(linkMethod)
+	if fault.delay > 0 && !s.sleep(r, fault.delay) {
+		panic(http.ErrAbortHandler)
+	}
+	if fault.status != 0 {
 		http.Error(w, http.StatusText(fault.status), fault.status)
 		return
 	}
@@ -168,7 +174,11 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return answerPing(data)
 	})
 	go k.write(s.PingInterval)
-	s.enter(k, r.FormValue("debug_reconnects") == "true")
+	if fault.err != "" {
+		k.queue(frame{text: goodbye(fault.err), last: true})
+	} else {
+		s.enter(k, r.FormValue("debug_reconnects") == "true", fault.lost)
+	}
 	s.read(k)
 	s.leave(k)
 }
@@ -181,25 +191,44 @@ func (s *Server) punch(ticket string) bool {
 	return s.tickets[ticket]
 }
 
-// enter greets a new connection, or sends it away. It takes mu.
-func (s *Server) enter(k *socket, short bool) {
+// enter greets a new connection, or sends it away. One that is doomed breaks
+// right after the greeting. It takes mu.
+func (s *Server) enter(k *socket, short, doomed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sockets) >= maxSockets {
 		k.queue(frame{text: goodbye("too_many_websockets"), last: true})
 		return
 	}
-	lifetime := 3600
+	lifetime := cmp.Or(s.Lifetime, time.Hour)
 	if short {
-		lifetime = 360
+		lifetime = 6 * time.Minute
 	}
 	s.sockets = append(s.sockets, k)
 	k.send(encode(object{
 		"type": "hello", "num_connections": len(s.sockets), "connection_info": object{"app_id": appID},
-		"debug_info": object{"host": linkHost, "started": time.Now().UTC().Format("2006-01-02 15:04:05.000"), "build_number": 54, "approximate_connection_time": lifetime},
+		"debug_info": object{"host": linkHost, "started": time.Now().UTC().Format("2006-01-02 15:04:05.000"), "build_number": 54, "approximate_connection_time": int(lifetime.Seconds())},
 	}))
 	k.queue(frame{ping: true})
+	switch {
+	case doomed:
+		k.queue(frame{cut: true})
+	case s.Lifetime > 0:
+		time.AfterFunc(lifetime, func() { s.renew(k) })
+	}
 	s.touch()
+}
+
+// renew ends a connection whose time is up: every other one is warned before.
+// It takes mu.
+func (s *Server) renew(k *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.sockets, k) {
+		return
+	}
+	s.renewed++
+	s.dismiss(k, []string{"refresh_requested", "warning"}[s.renewed%2])
 }
 
 // read takes what a client sends until the connection ends.
@@ -249,18 +278,21 @@ func (s *Server) Disconnect(reason string) {
 	s.prepare()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.sockets {
-		if reason != "warning" {
-			k.queue(frame{text: goodbye(reason), last: true})
-			continue
-		}
+	for _, k := range slices.Clone(s.sockets) {
+		s.dismiss(k, reason)
+	}
+}
+
+// dismiss is Disconnect for one connection.
+func (s *Server) dismiss(k *socket, reason string) {
+	time.AfterFunc(s.WarningTime, k.close) // also where it is frozen, and its client has gone
+	if reason == "warning" {
 		k.send(goodbye(reason))
-		time.AfterFunc(s.WarningTime, k.close)
+		return
 	}
-	if reason != "warning" {
-		s.sockets = nil // nothing more is sent to them
-		s.touch()
-	}
+	k.queue(frame{text: goodbye(reason), last: true})
+	s.sockets = slices.DeleteFunc(s.sockets, func(other *socket) bool { return other == k }) // nothing more is sent to it
+	s.touch()
 }
 
 // CutSockets ends all connections as a failing network does: without a word.

@@ -292,3 +292,38 @@ func TestDeliverAndRedeliver(t *testing.T) {
 	}()
 	s.Redeliver(incidents, "1.000000")
 }
+
+func TestConnectionsThatGoWrong(t *testing.T) {
+	s := start(t, nil)
+	s.Fail(slacksim.HTTPError("link", 503), slacksim.APIError("link", "link_disabled"), slacksim.Lost("link"), slacksim.Hang("link"))
+	address := callAs(t, s, s.AppToken(), "apps.connections.open").must(t).text("url")
+	if _, resp, err := websocket.DefaultDialer.DialContext(t.Context(), address, nil); err == nil || resp.StatusCode != 503 {
+		t.Errorf("one that is refused: %v", err)
+	}
+	if bye := dial(t, s).next(); bye.Type != "disconnect" || bye.Reason != "link_disabled" {
+		t.Errorf("one that is sent away: %+v", bye)
+	}
+	broken := connect(t, s)
+	if _, _, err := broken.conn.ReadMessage(); err == nil || websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("one that breaks: %v", err)
+	}
+	address = callAs(t, s, s.AppToken(), "apps.connections.open").must(t).text("url")
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, _, err := websocket.DefaultDialer.DialContext(short, address, nil); err == nil {
+		t.Error("one that hangs is made")
+	}
+	connect(t, s)
+}
+
+func TestConnectionsAreRenewedInTurn(t *testing.T) {
+	s := start(t, func(s *slacksim.Server) { s.Lifetime, s.WarningTime = 20*time.Millisecond, time.Minute })
+	reasons := map[string]bool{}
+	for range 2 {
+		c := connect(t, s)
+		reasons[c.next().Reason] = true
+	}
+	if !reasons["warning"] || !reasons["refresh_requested"] {
+		t.Errorf("%v", reasons)
+	}
+}

@@ -75,6 +75,7 @@ type stage struct {
 	tenant *tenantsim.Server
 	slack  *slacksim.Server
 	stop   func() int // the bot; returns its exit status
+	ended  chan int   // has that once the bot has ended
 	log    *lockedBuffer
 	shown  map[string]bool // messages that the script has seen, as they were
 }
@@ -151,8 +152,13 @@ instances:
 `
 
 // bot is "bot start" and "bot stop": auditbot run, on the settings in
-// auditbot.yml or, if there are none, the usual ones.
+// auditbot.yml or, if there are none, the usual ones. With "bot ended TEXT" it
+// ends by itself, with this reason.
 func (s *stage) bot(ts *testscript.TestScript, args []string) {
+	if len(args) == 2 && args[0] == "ended" {
+		s.mustEnd(ts, args[1])
+		return
+	}
 	if slices.Equal(args, []string{"stop"}) {
 		if status := s.stop(); status != 0 {
 			ts.Fatalf("auditbot run ended with %d", status)
@@ -175,6 +181,7 @@ func (s *stage) bot(ts *testscript.TestScript, args []string) {
 	s.log = new(lockedBuffer)
 	p := &program{ctx: ctx, getenv: s.getenv(ts), stdin: strings.NewReader(""), stdout: s.log, stderr: s.log}
 	go func() { ended <- p.run([]string{"run", "--config", path}) }()
+	s.ended = ended
 	s.stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	ts.Defer(func() {
 		s.stop()
@@ -195,6 +202,18 @@ func withLea(w slacksim.Workspace) slacksim.Workspace {
 		}
 	}
 	return w
+}
+
+func (s *stage) mustEnd(ts *testscript.TestScript, reason string) {
+	select {
+	case status := <-s.ended:
+		s.ended <- status
+		if log := s.log.String(); status != ourFailure || !strings.Contains(log, reason) {
+			ts.Fatalf("auditbot run ended with %d:\n%s", status, log)
+		}
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("auditbot run goes on; its log:\n%s", s.log)
+	}
 }
 
 func (s *stage) waitConnected(ts *testscript.TestScript, ended chan int) {
@@ -450,7 +469,8 @@ func (s *stage) code(ts *testscript.TestScript, args []string) {
 
 // slackFault is "slack refuse TYPE..." for blocks that the workspace does not
 // take, "slack fail METHOD ERROR" for one request, and "slack no-email USER" for
-// somebody whose e-mail address is not shown.
+// somebody whose e-mail address is not shown; "slack cut" and "slack disconnect
+// REASON" end the connections.
 func (s *stage) slackFault(ts *testscript.TestScript, args []string) {
 	switch args[0] {
 	case "refuse":
@@ -459,5 +479,9 @@ func (s *stage) slackFault(ts *testscript.TestScript, args []string) {
 		s.slack.Fail(slacksim.APIError(args[1], args[2]))
 	case "no-email":
 		s.slack.ChangeUser(people[args[1]], func(u *slacksim.User) { u.Email = "" })
+	case "cut":
+		s.slack.CutSockets()
+	case "disconnect":
+		s.slack.Disconnect(args[1])
 	}
 }

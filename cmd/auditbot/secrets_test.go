@@ -794,7 +794,7 @@ func startsThatFail(proxy string) []startThatFails {
 		{"not the key that", run, map[string]string{"AUDITBOT_KEY": base64.StdEncoding.EncodeToString(madeUpKey())}},
 		{"another kind of token", run, map[string]string{"SLACK_BOT_TOKEN": random("xoxp-1-")}},
 		{"with SLACK_BOT_TOKEN: invalid_auth; auditbot doctor says what to do", run, map[string]string{"SLACK_BOT_TOKEN": random("xoxb-1-")}},
-		{"with SLACK_APP_TOKEN: invalid_auth; auditbot doctor says what to do", run, map[string]string{"SLACK_APP_TOKEN": random("xapp-1-")}},
+		{"with SLACK_APP_TOKEN: invalid_auth: SLACK_APP_TOKEN is not an app-level token", run, map[string]string{"SLACK_APP_TOKEN": random("xapp-1-")}},
 		{"asking Slack who we are", run, map[string]string{"SLACK_BOT_TOKEN_FILE": random("xoxb-1-") + "\n" + random("xoxb-2-")}},
 		{"AADSTS50126", test("soc"), map[string]string{"AUDITBOT_PASSWORD_SOC": random("p")}},
 		{"AADSTS50126", test("soc"), map[string]string{"AUDITBOT_PASSWORD_SOC_FILE": random("p") + "\n" + random("q")}},

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/slack-go/slack"
-	"github.com/slack-go/slack/socketmode"
 
 	"auditbot/auditlog"
 	"auditbot/auditlog/exchange"
@@ -399,7 +398,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		}
 	}
 	api := slack.New(string(tokens.Bot),
-		slack.OptionAppLevelToken(string(tokens.App)),
+		slack.OptionAppLevelToken(string(tokens.App)), // for the doctor
 		slack.OptionAPIURL(s.Slack.APIURL),
 		slack.OptionHTTPClient(slackClient()),
 		slack.OptionRetry(3)) // of 429 only; must come after the client
@@ -417,7 +416,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Instances: func(p bot.Person) []commands.Instance { return instancesAs(tenants, p) },
 		Doctor:    doctorOf(s, getenv, e, api),
 	}
-	return b.Run(ctx, socketmode.New(api, socketmode.OptionReadLimit(4<<20)))
+	return b.Run(ctx, bot.Sockets{APIURL: s.Slack.APIURL, AppToken: tokens.App})
 }
 
 // sweep deletes results that were not used for as long as the settings say, now
