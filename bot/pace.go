@@ -36,7 +36,7 @@ type Pace struct {
 
 	mu      sync.Mutex
 	line    []*turn            // who waits, in the order in which they go
-	budgets map[string]*budget // by method, and by "chat.postMessage CHANNEL"
+	budgets map[string]*budget // by method, and by "chat.postMessage CHANNEL"; they stay
 	timer   *time.Timer        // for the next one in the line
 }
 
@@ -122,6 +122,9 @@ func (p *Pace) learn(req *http.Request, budgets []*budget, resp *http.Response, 
 	case req.Context().Err() != nil:
 		return 0, false
 	case err != nil:
+		if broken, ok := errors.AsType[*url.Error](err); ok {
+			err = broken.Err // without what was asked
+		}
 		p.Log.Warn("Slack does not answer", "method", name, "err", err)
 	case resp.StatusCode == http.StatusTooManyRequests:
 		wait := retryAfter(resp)
@@ -192,8 +195,10 @@ func channelOf(req *http.Request) string {
 	if err != nil {
 		return ""
 	}
-	form, _ := io.ReadAll(body) // of memory
-	for field := range strings.SplitSeq(string(form), "&") {
+	var form strings.Builder
+	form.Grow(int(max(0, req.ContentLength)))
+	_, _ = io.Copy(&form, body) // from memory
+	for field := range strings.SplitSeq(form.String(), "&") {
 		if value, ok := strings.CutPrefix(field, "channel="); ok {
 			channel, _ := url.QueryUnescape(value)
 			return channel
