@@ -160,7 +160,7 @@ func (s *stage) bot(ts *testscript.TestScript, args []string) {
 		return
 	}
 	if s.slack == nil {
-		s.slack = &slacksim.Server{Workspace: withLea(slacksim.Demo()), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
+		s.slack = &slacksim.Server{Workspace: withLea(slacksim.Demo()), EnforceRate: true, RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
 		s.slack.Workspace.Manifest = []byte(bot.Manifest())
 		ts.Check(s.slack.Start())
 		ts.Defer(s.slack.Close)
