@@ -17,6 +17,7 @@
 //   - draw.go, escape.go: a reply as blocks, with nothing in it acting as markup.
 //   - post.go, upload.go: the answer into the thread, in plainer forms where a
 //     workspace refuses the better ones, and the files behind it.
+//   - pace.go: no faster than Slack allows.
 //   - buttons.go: what can be pressed under an answer, and what that does.
 //   - signin.go: device codes, sent to the person who asked and to nobody else,
 //     and polled until it is known what came of them.
@@ -48,7 +49,7 @@ import (
 
 // A Bot serves one workspace. Its fields are set before Run is called.
 type Bot struct {
-	Slack  *slack.Client // with a client that has time-outs, and retries of 429
+	Slack  *slack.Client // through a Pace, whose client has time-outs
 	Engine *engine.Engine
 	Log    *slog.Logger
 	Prefix string // what commands start with: "!"

@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -47,34 +48,36 @@ func (t *task) tell(p auditlog.Progress) {
 // longer than a second, and then how far it is. The caller must call stop when
 // it is over.
 func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	over := make(chan struct{})
+	busy, over := context.WithCancel(ctx)
 	var showing sync.WaitGroup
 	showing.Go(func() {
-		defer cancel()
+		defer over()
 		select {
-		case <-over:
+		case <-busy.Done():
 			return
 		case <-time.After(quiet):
 		}
-		if b.beginProgress(ctx, t) {
-			b.followProgress(ctx, t, over)
+		if b.beginProgress(ctx, busy, t) {
+			b.followProgress(ctx, busy, t)
 		}
 	})
-	return func() { close(over); showing.Wait() }
+	return func() { over(); showing.Wait() }
 }
 
 // beginProgress posts the message, unless the try before has, and tells
-// whether there is one.
-func (b *Bot) beginProgress(ctx context.Context, t *task) bool {
+// whether there is one. Busy lasts as long as the command.
+func (b *Bot) beginProgress(ctx, busy context.Context, t *task) bool {
 	t.mu.Lock()
 	ts := t.state.Progress
 	t.mu.Unlock()
 	if ts != "" {
-		b.edit(ctx, t, b.progressForm(t, nil)) // it may say that the command waits
+		b.editUnhurried(ctx, busy, t, b.progressForm(t, nil)) // it may say that the command waits
 		return true
 	}
-	ts, err := b.say(ctx, t.Channel, t.Place(), b.progressForm(t, nil), slack.SlackMetadata{})
+	ts, err := b.say(unhurried(ctx, busy), t.Channel, t.Place(), b.progressForm(t, nil), slack.SlackMetadata{})
+	if errors.Is(err, errOvertaken) {
+		return false
+	}
 	if err != nil {
 		t.log.Warn("showing that a command runs", "err", err)
 		return false
@@ -87,37 +90,51 @@ func (b *Bot) beginProgress(ctx context.Context, t *task) bool {
 }
 
 // followProgress edits the message with what the command tells, the latest
-// only, until it is over or cancelled.
-func (b *Bot) followProgress(ctx context.Context, t *task, over <-chan struct{}) {
+// only, while it is busy and not cancelled.
+func (b *Bot) followProgress(ctx, busy context.Context, t *task) {
 	for {
 		select { // the pause is from the end of the edit before
 		case <-time.After(editPause):
-		case <-over:
+		case <-busy.Done():
 			return
 		}
-		var f form
-		cancelled := false
 		select {
 		case p := <-t.far:
-			f = b.progressForm(t, &p)
+			if !b.editUnhurried(ctx, busy, t, b.progressForm(t, &p)) {
+				select {
+				case t.far <- p: // unless there is newer
+				default:
+				}
+			}
 		case <-t.cancelled:
-			f, cancelled = section(fmt.Sprintf("⏹ `%s` is being cancelled.", mrkdwn(b.Prefix+t.name))), true
-		case <-over:
+			b.edit(ctx, t, section(fmt.Sprintf("⏹ `%s` is being cancelled.", mrkdwn(b.Prefix+t.name))))
 			return
-		}
-		b.edit(ctx, t, f)
-		if cancelled {
+		case <-busy.Done():
 			return
 		}
 	}
 }
 
-func (b *Bot) edit(ctx context.Context, t *task, f form) {
+// editUnhurried edits the message unless that has to wait: for too long, or
+// until the command is not busy any more. It tells whether it was tried.
+func (b *Bot) editUnhurried(ctx, busy context.Context, t *task, f form) bool {
+	fresh, cancel := context.WithTimeout(busy, editPause)
+	defer cancel()
+	return b.edit(unhurried(ctx, fresh), t, f)
+}
+
+// edit changes the message. It is false if the edit was overtaken.
+func (b *Bot) edit(ctx context.Context, t *task, f form) bool {
 	ctx, cancel := context.WithTimeout(ctx, editPatience)
 	defer cancel()
-	if err := b.update(ctx, t.Channel, t.state.Progress, f); err != nil {
+	err := b.update(ctx, t.Channel, t.state.Progress, f)
+	if errors.Is(err, errOvertaken) {
+		return false
+	}
+	if err != nil {
 		t.log.Warn("showing how far a command is", "err", err)
 	}
+	return true
 }
 
 // progressForm says that the command in t runs and, if p is known, how far it

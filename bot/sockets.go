@@ -80,10 +80,10 @@ func (s Sockets) run(ctx context.Context, log *slog.Logger, handle handler) erro
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = s.dial
 	defer transport.CloseIdleConnections()
-	pace := newPace(cmp.Or(s.minute, time.Minute), cmp.Or(s.apart, apart))
+	gate := newGate(cmp.Or(s.minute, time.Minute), cmp.Or(s.apart, apart))
 	var running sync.WaitGroup
 	for i := range connections {
-		k := &lane{Sockets: s, log: log.With("lane", i+1), transport: transport, pace: pace, handle: handle}
+		k := &lane{Sockets: s, log: log.With("lane", i+1), transport: transport, gate: gate, handle: handle}
 		running.Go(func() { cancel(k.keep(ctx)) })
 	}
 	running.Wait()
@@ -95,7 +95,7 @@ type lane struct {
 	Sockets
 	log       *slog.Logger
 	transport http.RoundTripper
-	pace      *pace
+	gate      *gate
 	handle    handler
 }
 
@@ -103,7 +103,7 @@ type lane struct {
 // done or that is of no use.
 func (k *lane) keep(ctx context.Context) error {
 	for {
-		if err := k.pace.wait(ctx); err != nil {
+		if err := k.gate.wait(ctx); err != nil {
 			return err
 		}
 		greeted, err := k.connect(ctx)
@@ -117,17 +117,17 @@ func (k *lane) keep(ctx context.Context) error {
 	}
 }
 
-// ended puts the end of a connection down, in the log and in the pace.
+// ended puts the end of a connection down, in the log and in the gate.
 func (k *lane) ended(greeted bool, err error) {
 	switch {
 	case err == disconnected("warning"), err == disconnected("refresh_requested"):
 		k.log.Info("Slack renews a connection", "reason", err)
 	case err == disconnected(tooMany):
-		k.log.Error("Slack lets an app have 10 connections, and all are taken: does another auditbot, or a test, use the same app?", "again_in", k.pace.failed(err))
+		k.log.Error("Slack lets an app have 10 connections, and all are taken: does another auditbot, or a test, use the same app?", "again_in", k.gate.failed(err))
 	case greeted:
 		k.log.Warn("a connection to Slack ended", "err", err)
 	default:
-		k.log.Warn("connecting to Slack", "again_in", k.pace.failed(err), "err", err)
+		k.log.Warn("connecting to Slack", "again_in", k.gate.failed(err), "err", err)
 	}
 }
 
@@ -324,7 +324,7 @@ func (c *connection) event(e socketmode.Event) {
 	switch e.Type {
 	case socketmode.EventTypeHello:
 		c.greeted = true
-		c.pace.greeted()
+		c.gate.greeted()
 		c.log.Info("connected to Slack", "connections", e.Request.NumConnections)
 	case socketmode.EventTypeConnectionError:
 		if failed, ok := e.Data.(*slack.ConnectionErrorEvent); ok {
@@ -360,9 +360,9 @@ func (c *connection) send(ctx context.Context, client *socketmode.Client, envelo
 	}
 }
 
-// A pace is how soon another connection may be asked for. Both lanes go by
+// A gate is how soon another connection may be asked for. Both lanes go by
 // one: Slack counts their requests together.
-type pace struct {
+type gate struct {
 	limit         *rate.Limiter
 	minute, apart time.Duration
 
@@ -379,13 +379,13 @@ type pace struct {
 // https://docs.slack.dev/apis/web-api/rate-limits/
 const burst = 4
 
-func newPace(minute, apart time.Duration) *pace {
-	return &pace{limit: rate.NewLimiter(rate.Every(minute), burst), minute: minute, apart: apart}
+func newGate(minute, apart time.Duration) *gate {
+	return &gate{limit: rate.NewLimiter(rate.Every(minute), burst), minute: minute, apart: apart}
 }
 
 // wait returns when a connection may be asked for, or with the reason that ctx
 // is done.
-func (p *pace) wait(ctx context.Context) error {
+func (p *gate) wait(ctx context.Context) error {
 	if err := p.limit.Wait(ctx); err != nil {
 		return cmp.Or(context.Cause(ctx), err)
 	}
@@ -404,7 +404,7 @@ func (p *pace) wait(ctx context.Context) error {
 
 // claim takes the right to ask for a connection now, or tells how long not to
 // try.
-func (p *pace) claim() (rest time.Duration) {
+func (p *gate) claim() (rest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rest = max(time.Until(p.until), time.Until(p.next)); rest <= 0 {
@@ -415,7 +415,7 @@ func (p *pace) claim() (rest time.Duration) {
 
 // greeted tells that a connection is good. That it was made is not enough:
 // those that are too many are made, too.
-func (p *pace) greeted() {
+func (p *gate) greeted() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures, p.until = 0, time.Time{}
@@ -424,7 +424,7 @@ func (p *pace) greeted() {
 // failed tells that there was no connection, or one too many, and returns how
 // long none is asked for now: from one second on, twice as long each time, up
 // to a minute, or as long as Slack says, and somewhat longer by chance.
-func (p *pace) failed(err error) time.Duration {
+func (p *gate) failed(err error) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	wait := min(time.Second<<min(p.failures, 10), p.minute)

@@ -22,28 +22,29 @@ type method struct {
 	scope string // that it needs; "" for none, or one that depends on the arguments
 	app   bool   // it takes the app-level token, in the header only
 	get   bool   // it may be asked with GET; such methods take no JSON
+	tier  int    // requests a minute that EnforceRate lets pass; 0: all
 }
 
 // methods is every method there is.
 var methods = map[string]method{
-	"auth.test":                    {run: authTest},
+	"auth.test":                    {run: authTest, tier: hundreds},
 	"apps.connections.open":        {run: connectionsOpen, app: true},
-	"chat.postMessage":             {run: postMessage, scope: "chat:write"},
-	"chat.postEphemeral":           {run: postEphemeral, scope: "chat:write"},
-	"chat.update":                  {run: updateMessage, scope: "chat:write"},
-	"chat.delete":                  {run: deleteMessage, scope: "chat:write"},
-	"chat.getPermalink":            {run: permalink, get: true},
-	"conversations.open":           {run: conversationsOpen},
-	"conversations.info":           {run: conversationsInfo, get: true},
-	"conversations.history":        {run: conversationsHistory, get: true},
-	"conversations.replies":        {run: conversationsReplies, get: true},
-	"users.info":                   {run: usersInfo, scope: "users:read", get: true},
-	"usergroups.users.list":        {run: userGroupUsers, scope: "usergroups:read", get: true},
-	"reactions.add":                {run: addReaction, scope: "reactions:write"},
-	"reactions.remove":             {run: removeReaction, scope: "reactions:write"},
-	"files.getUploadURLExternal":   {run: uploadURL, scope: "files:write", get: true},
-	"files.completeUploadExternal": {run: completeUpload, scope: "files:write"},
-	"files.info":                   {run: filesInfo, scope: "files:read", get: true},
+	"chat.postMessage":             {run: postMessage, scope: "chat:write", tier: hundreds},
+	"chat.postEphemeral":           {run: postEphemeral, scope: "chat:write", tier: 100},
+	"chat.update":                  {run: updateMessage, scope: "chat:write", tier: 50},
+	"chat.delete":                  {run: deleteMessage, scope: "chat:write", tier: 50},
+	"chat.getPermalink":            {run: permalink, get: true, tier: hundreds},
+	"conversations.open":           {run: conversationsOpen, tier: 50},
+	"conversations.info":           {run: conversationsInfo, get: true, tier: 50},
+	"conversations.history":        {run: conversationsHistory, get: true, tier: 50},
+	"conversations.replies":        {run: conversationsReplies, get: true, tier: 50},
+	"users.info":                   {run: usersInfo, scope: "users:read", get: true, tier: 100},
+	"usergroups.users.list":        {run: userGroupUsers, scope: "usergroups:read", get: true, tier: 20},
+	"reactions.add":                {run: addReaction, scope: "reactions:write", tier: 50},
+	"reactions.remove":             {run: removeReaction, scope: "reactions:write", tier: 20},
+	"files.getUploadURLExternal":   {run: uploadURL, scope: "files:write", get: true, tier: 100},
+	"files.completeUploadExternal": {run: completeUpload, scope: "files:write", tier: 100},
+	"files.info":                   {run: filesInfo, scope: "files:read", get: true, tier: 100},
 }
 
 // A call is a request for a method.
@@ -205,6 +206,9 @@ func (s *Server) answer(name string, c *call, r *http.Request) *reply {
 	defer s.mu.Unlock()
 	if refusal := s.authorise(m, c, r); refusal != nil {
 		return jsonReply(refusal)
+	}
+	if wait := s.tooMany(name, m); wait > 0 {
+		return RateLimited(name, wait).instead()
 	}
 	if c.json && m.get {
 		c.Values = url.Values{} // such a method does not read JSON

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
-	"time"
 )
 
 // The limits of a message's text, in characters.
@@ -178,19 +177,6 @@ func (s *Server) botPost(channel *Channel, thread string, k content, c *call) *p
 		Channel: channel.ID, ThreadTS: thread, User: BotUserID, BotID: botID,
 		Text: s.typist(nil).link(string(text), c.Get("parse") != "none"), Blocks: k.blocks, Attachments: k.attachments, Metadata: k.metadata,
 	}}
-}
-
-// tooFast tells whether a message follows another one too soon, and notes that
-// there was one if not.
-func (s *Server) tooFast(channel *Channel) bool {
-	if !s.EnforceRate {
-		return false
-	}
-	if time.Since(s.lastPost[channel.ID]) < time.Second {
-		return true
-	}
-	s.lastPost[channel.ID] = time.Now()
-	return false
 }
 
 func postEphemeral(s *Server, c *call) object {

@@ -255,6 +255,17 @@ func TestEnforceRate(t *testing.T) {
 	call(t, s, "chat.postMessage", "channel", "G0INSIDER", "text", "x").must(t)
 }
 
+func TestEnforceRateKnowsTheTiers(t *testing.T) {
+	s := start(t, func(s *slacksim.Server) { s.EnforceRate = true })
+	for range 20 {
+		call(t, s, "usergroups.users.list", "usergroup", "S0SOC").must(t)
+	}
+	if a := call(t, s, "usergroups.users.list", "usergroup", "S0SOC"); a["status"] != 429.0 || a.outcome() != "ratelimited" {
+		t.Errorf("%s", a["body"])
+	}
+	call(t, s, "auth.test").must(t)
+}
+
 func TestPermalink(t *testing.T) {
 	s := start(t, nil)
 	m := say(t, s, ada, incidents, "", "parent")

@@ -52,6 +52,7 @@
 //   - events.go, envelope.go, socket.go: what the bot is told, and how.
 //   - api.go and its table of methods; chat.go, reactions.go, conversations.go,
 //     users.go, files.go: the methods.
+//   - rate.go: what is too fast.
 //   - blocks.go, schema.go: which blocks are good.
 //   - fault.go, requests.go: for tests.
 //   - page.go and page/: where people type.
@@ -105,8 +106,10 @@ type Server struct {
 	// is an hour to a few.
 	Lifetime time.Duration
 
-	// EnforceRate makes chat.postMessage refuse a second message within a
-	// second in one channel. Slack lets short bursts pass.
+	// EnforceRate makes the workspace answer 429 to what is faster than Slack
+	// promises to take: to a second message within a second in one channel, and
+	// to more requests for a method within a minute than its tier has. Slack
+	// lets short bursts pass. It does not limit apps.connections.open.
 	EnforceRate bool
 
 	// EmailTakesEquals makes the = of user_ids=ada@contoso.com a part of the
@@ -134,7 +137,8 @@ type Server struct {
 	watchers   map[chan Message]bool
 	refused    map[string]bool // block types, by Refuse
 	lastTS     int64
-	lastPost   map[string]time.Time // by channel, for EnforceRate
+	lastPost   map[string]time.Time   // by channel, for EnforceRate
+	lastCalls  map[string][]time.Time // by method, those of the last minute, for EnforceRate
 	tickets    map[string]bool
 	sockets    []*socket
 	renewed    int // connections, after their Lifetime
@@ -231,6 +235,7 @@ func (s *Server) prepare() error {
 		s.files = map[string]*file{}
 		s.watchers = map[chan Message]bool{}
 		s.lastPost = map[string]time.Time{}
+		s.lastCalls = map[string][]time.Time{}
 		s.tickets = map[string]bool{}
 		s.awaited = map[string]*delivery{}
 		s.routes = s.mux()

@@ -440,7 +440,7 @@ func TestSlackIsReachedThroughTheProxyInItsCloud(t *testing.T) {
 		if err == nil || !strings.Contains(string(said), "asking Slack who we are") {
 			t.Errorf("%s: %v\n%s", address, err, said)
 		}
-		if got := wanted(); !slices.Equal(got, []string{"CONNECT " + host + ":443"}) {
+		if got := slices.Compact(wanted()); !slices.Equal(got, []string{"CONNECT " + host + ":443"}) {
 			t.Errorf("%s: the proxy was asked %q", address, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -131,7 +132,7 @@ func (p *program) checkTokens() (t slackSecrets, all []commands.Check) {
 
 // checkSlack looks at Slack with the tokens that there are.
 func checkSlack(ctx context.Context, s settings, t slackSecrets, found []commands.Check) []commands.Check {
-	api := slack.New(string(t.Bot), slack.OptionAppLevelToken(string(t.App)), slack.OptionAPIURL(s.Slack.APIURL), slack.OptionHTTPClient(slackClient()))
+	api := slack.New(string(t.Bot), slack.OptionAppLevelToken(string(t.App)), slack.OptionAPIURL(s.Slack.APIURL), slack.OptionHTTPClient(slackClient(slog.New(slog.DiscardHandler))))
 	return commands.Examine(ctx,
 		func(ctx context.Context) []commands.Check {
 			if t.Bot == "" {

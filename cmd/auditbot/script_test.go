@@ -166,7 +166,7 @@ func (s *stage) bot(ts *testscript.TestScript, args []string) {
 		return
 	}
 	if s.slack == nil {
-		s.slack = &slacksim.Server{Workspace: withLea(slacksim.Demo()), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
+		s.slack = &slacksim.Server{Workspace: withLea(slacksim.Demo()), EnforceRate: true, RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}
 		s.slack.Workspace.Manifest = []byte(bot.Manifest())
 		ts.Check(s.slack.Start())
 		ts.Defer(s.slack.Close)
@@ -263,6 +263,7 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 			channel = s.slack.OpenDM(user)
 		}
 	}
+	s.breathe(ts)
 	said, err := s.slack.Say(user, channel, thread, text)
 	ts.Check(err)
 	if neg {
@@ -272,6 +273,22 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 		return strings.Contains(string(m.Metadata), "."+said.TS+`"`) || m.EphemeralTo == user
 	}
 	s.show(ts, func() func(slacksim.Message) bool { return answers })
+}
+
+// breathe waits until a second has passed since the bot said something. Before,
+// it would have to wait with what it says next, and might say that it does.
+func (s *stage) breathe(ts *testscript.TestScript) {
+	newest := "0"
+	for _, c := range s.slack.Channels() {
+		for _, m := range s.slack.History(c.ID) {
+			if m.BotID != "" {
+				newest = max(newest, m.TS)
+			}
+		}
+	}
+	seconds, err := strconv.ParseFloat(newest, 64)
+	ts.Check(err)
+	time.Sleep(time.Until(time.UnixMilli(int64(seconds * 1000)).Add(1100 * time.Millisecond)))
 }
 
 // press is "press USER BUTTON": somebody presses a button in their direct

@@ -400,8 +400,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 	api := slack.New(string(tokens.Bot),
 		slack.OptionAppLevelToken(string(tokens.App)), // for the doctor
 		slack.OptionAPIURL(s.Slack.APIURL),
-		slack.OptionHTTPClient(slackClient()),
-		slack.OptionRetry(3)) // of 429 only; must come after the client
+		slack.OptionHTTPClient(slackClient(log)))
 	sweeping, stop := context.WithCancel(ctx)
 	var swept sync.WaitGroup
 	swept.Go(func() { sweep(sweeping, e, s.Retention, log) })
@@ -440,13 +439,13 @@ func sweep(ctx context.Context, e *engine.Engine, r retentionSettings, log *slog
 	}
 }
 
-// slackClient is a client with time-outs, which slack-go's own has not. Slack
-// must begin to answer within a minute; a large file may take its time to get
-// there.
-func slackClient() *http.Client {
+// slackClient is a client with time-outs, which slack-go's own has not, at the
+// pace that Slack allows. Slack must begin to answer within a minute; a large
+// file may take its time to get there.
+func slackClient(log *slog.Logger) *bot.Pace {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = time.Minute
-	return &http.Client{Transport: transport, Timeout: 15 * time.Minute}
+	return &bot.Pace{HTTP: &http.Client{Transport: transport, Timeout: 15 * time.Minute}, Log: log}
 }
 
 func (a accessSettings) access() bot.Access {
