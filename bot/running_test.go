@@ -13,6 +13,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/signin"
 	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
 	"auditbot/commands"
@@ -74,7 +75,7 @@ func (s *stage) start() {
 		Log:       slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		Prefix:    "!",
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
-		Instances: func(Person) []commands.Instance { return []commands.Instance{s.instance} },
+		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {
@@ -101,6 +102,16 @@ func (s *stage) start() {
 	if err := s.slack.WaitConnected(connected); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// reached is the instance as a person reaches it: with a sign-in of their own,
+// unless the test has made one.
+func (s *stage) reached(p Person) commands.Instance {
+	i := s.instance
+	if i.Account == nil {
+		i.Account = &signin.Account{Key: i.Name + "/" + p.ID}
+	}
+	return i
 }
 
 func (s *stage) say(user, text string) slacksim.Message {
