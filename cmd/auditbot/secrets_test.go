@@ -472,6 +472,7 @@ func (s *watched) live() {
 	s.panicInACommand()
 	s.endToSignIn()
 	s.search()
+	s.signInAfterTheEnd()
 	restarted := s.begin(grace)
 	s.end(c, syscall.SIGTERM)
 	s.secret("AUDITBOT_KEY_OLD", s.env["AUDITBOT_KEY"])
@@ -491,6 +492,7 @@ func (s *watched) live() {
 	s.played("the log of the third life", "panic: runtime error")
 	s.played("the standard error of auditbot exec", "SIGQUIT")
 	s.played("the standard error of auditbot exec", "refused the request")
+	s.played("the standard error of auditbot exec", "the sign-in was revoked")
 	s.played("the standard output of auditbot exec --json -", "O365AuditLog")
 	s.played("the standard output of auditbot doctor", "AUDITBOT_KEY is set")
 	s.look()
@@ -536,7 +538,7 @@ func (s *watched) endToSignIn() {
 	s.must(s.tenant.Approve(s.begin(grace), "mallory@contoso.com"))
 	s.begin(mallory)
 	s.must(s.slack.Press(mallory, s.slack.OpenDM(mallory), s.newestDM(mallory).TS, "Cancel"))
-	s.awaitDM(mallory, "Cancelled")
+	s.awaitDM(mallory, "was cancelled")
 }
 
 // some bytes of a secret are enough to be found.
@@ -573,6 +575,20 @@ func (s *watched) search() {
 	}
 	s.asks(exchangeExample, "UserLoginFailed", tenantsim.Unauthorized, tenantsim.Reset)
 	s.answer(s.types(grace, "!o365-auditlog-doctor"), "slack")
+}
+
+// signInAfterTheEnd is a command, in Slack and on a terminal, after its sign-in
+// was ended at Microsoft: the refresh token is refused, and the person signs in
+// again.
+func (s *watched) signInAfterTheEnd() {
+	s.tenant.Revoke("ada@contoso.com")
+	s.tenant.Fail(tenantsim.Unauthorized)
+	asked := s.types(ada, exchangeExample)
+	s.answer(asked, "the sign-in was revoked")
+	s.must(s.tenant.Approve(s.code(ada), "ada@contoso.com"))
+	s.answer(asked, "UserLoginFailed")
+	s.tenant.Fail(tenantsim.Unauthorized)
+	s.runs(s.approve, "", "exec", exchangeExample)
 }
 
 func (s *watched) failInSlack() {
