@@ -24,7 +24,8 @@
 //   - prompt.go: the direct message with a code.
 //   - waiting.go, settle.go: the commands that wait for a sign-in, and what
 //     follows from one that is over.
-//   - forget.go: the sign-ins of people who left.
+//   - forget.go: the sign-ins of people who left, and those that the settings have
+//     no use for any more.
 //   - manifest.go: what the Slack app must be allowed.
 //   - doctor.go: whether the workspace is as the bot needs it.
 //

@@ -33,7 +33,7 @@ func newSurroundings(t *testing.T) *surroundings {
 
 func newSurroundingsWith(t *testing.T, tenant *tenantsim.Server) *surroundings {
 	t.Helper()
-	s := &surroundings{t: t, dir: t.TempDir(), slack: &slacksim.Server{Workspace: slacksim.Demo()}, tenant: tenant}
+	s := &surroundings{t: t, dir: t.TempDir(), slack: &slacksim.Server{Workspace: slacksim.Demo(), RetryAfter: []time.Duration{0, time.Second, 5 * time.Second}}, tenant: tenant}
 	s.slack.Workspace.Manifest = []byte(bot.Manifest())
 	for _, start := range []func() error{s.slack.Start, s.tenant.Start} {
 		if err := start(); err != nil {
