@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"sync"
 
 	"github.com/slack-go/slack"
 
@@ -141,12 +142,37 @@ func (b *Bot) sendAll(ctx context.Context, t *task) error {
 
 // sendBytes sends the content of a file.
 func (b *Bot) sendBytes(ctx context.Context, t *task, u upload) (id string, err error) {
-	content, err := b.open(ctx, t, u)
+	stored, err := b.open(ctx, t, u)
 	if err != nil {
 		return "", err
 	}
+	content := &lease{content: stored}
 	defer content.Close()
 	return b.send(ctx, u, content)
+}
+
+// A lease is content that can be read until it is closed. A goroutine of
+// slack-go's may go on reading when an upload has failed.
+type lease struct {
+	mu      sync.Mutex
+	content io.ReadCloser // nil once it is closed
+}
+
+func (l *lease) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.content == nil {
+		return 0, io.ErrClosedPipe
+	}
+	return l.content.Read(p)
+}
+
+func (l *lease) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	content := l.content
+	l.content = nil
+	return content.Close()
 }
 
 // send sends content as it reads it: it may be larger than the memory is.

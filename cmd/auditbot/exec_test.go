@@ -110,33 +110,11 @@ func (c *console) says(where *bytes.Buffer, texts ...string) {
 	}
 }
 
-// manyRecords are that many of one day, and a search for all of them.
-func manyRecords(t *testing.T, n int) (records *tenantsim.Records, search string) {
-	t.Helper()
-	day := time.Now().UTC().AddDate(0, 0, -3).Truncate(24 * time.Hour)
-	var text strings.Builder
-	for i := range n {
-		at := day.Add(time.Duration(i) * 24 * time.Hour / time.Duration(n))
-		fmt.Fprintf(&text, `{"CreationTime":%q,"Id":"%08d","Operation":"FileAccessed","UserId":"bob@contoso.com","RecordType":6,"Workload":"SharePoint"}`+"\n",
-			at.Format("2006-01-02T15:04:05"), i)
-	}
-	records, err := tenantsim.LoadNDJSON(strings.NewReader(text.String()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return records, fmt.Sprintf("!o365-auditlog-search start_date=%s end_date=%s result_size=all", day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly))
-}
-
-// endSoon ends the sign-in after as many requests as the first window needs.
-func (c *console) endSoon() {
-	c.tenant.Fail(slices.Repeat([]tenantsim.Fault{tenantsim.Nothing}, enoughRequests)...)
-	c.tenant.Fail(tenantsim.Unauthorized)
-	c.tenant.Revoke("ada@contoso.com")
-}
+func (c *console) endSoon() { endSoon(c.tenant, "ada@contoso.com") }
 
 func TestOnATerminalASearchOutlastsAsManySignInsAsItNeeds(t *testing.T) {
 	t.Parallel()
-	records, search := manyRecords(t, 80_000)
+	records, search := manyRecords(80_000)
 	c := newConsole(t, records)
 	c.signedIn = func() {
 		if c.signIns < 3 {
@@ -171,7 +149,7 @@ var verdictRequests = regexp.MustCompile(`"requests":(\d+)`)
 
 func TestOnATerminalASearchThatIsGivenUpAnswersWithWhatItFound(t *testing.T) {
 	t.Parallel()
-	records, search := manyRecords(t, 40_000)
+	records, search := manyRecords(40_000)
 	for name, c := range map[string]struct {
 		second func(*console, string) // what is done with the second code
 		says   string

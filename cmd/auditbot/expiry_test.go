@@ -19,33 +19,46 @@ const enoughRequests = 26
 type longSearch struct {
 	*surroundings
 	records *tenantsim.Records
-	day     time.Time
 	asked   slacksim.Message
 	codes   map[string]bool // that were entered or declined
 	signIns int
 }
 
-func newLongSearch(t *testing.T, n int) *longSearch {
-	t.Helper()
+// manyRecords are that many of one day, and a search for all of them. They are
+// short, since the race detector makes every byte expensive.
+func manyRecords(n int) (records *tenantsim.Records, search string) {
 	day := time.Now().UTC().AddDate(0, 0, -3).Truncate(24 * time.Hour)
 	var text strings.Builder
-	for i := range n { // short ones, since the race detector makes every byte expensive
+	for i := range n {
 		at := day.Add(time.Duration(i) * 24 * time.Hour / time.Duration(n))
 		fmt.Fprintf(&text, `{"CreationTime":%q,"Id":"%08d","Operation":"FileAccessed","UserId":"bob@contoso.com","RecordType":6,"Workload":"SharePoint"}`+"\n",
 			at.Format("2006-01-02T15:04:05"), i)
 	}
 	records, err := tenantsim.LoadNDJSON(strings.NewReader(text.String()))
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
+	return records, fmt.Sprintf("!o365-auditlog-search start_date=%s end_date=%s result_size=all", day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly))
+}
+
+// endSoon ends somebody's sign-in after as many requests as the first window of
+// a search needs.
+func endSoon(tenant *tenantsim.Server, upn string) {
+	tenant.Fail(slices.Repeat([]tenantsim.Fault{tenantsim.Nothing}, enoughRequests)...)
+	tenant.Fail(tenantsim.Unauthorized)
+	tenant.Revoke(upn)
+}
+
+func newLongSearch(t *testing.T, n int) *longSearch {
+	t.Helper()
+	records, search := manyRecords(n)
 	s := newSurroundingsWith(t, &tenantsim.Server{
 		Tenant:   tenantsim.Tenant{Records: records},
 		Interval: time.Second,
 	})
 	t.Cleanup(s.start())
-	l := &longSearch{surroundings: s, records: records, day: day, codes: map[string]bool{}}
-	l.asked = s.say(fmt.Sprintf("!o365-auditlog-search start_date=%s end_date=%s result_size=all format=ndjson",
-		day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)))
+	l := &longSearch{surroundings: s, records: records, codes: map[string]bool{}}
+	l.asked = s.say(search + " format=ndjson")
 	return l
 }
 
@@ -104,7 +117,7 @@ func TestASearchOutlastsAsManySignInsAsItNeeds(t *testing.T) {
 	for line := range strings.Lines(lines) {
 		seen[strings.TrimSuffix(line, "\n")]++
 	}
-	for _, raw := range l.records.Find(tenantsim.Wanted{From: l.day, To: l.day.AddDate(0, 0, 1)}) {
+	for _, raw := range l.records.Find(tenantsim.Wanted{From: time.Now().AddDate(0, 0, -4), To: time.Now()}) {
 		if seen[string(raw)] != 1 {
 			t.Fatalf("%s is there %d times", raw, seen[string(raw)])
 		}

@@ -101,9 +101,10 @@ func (l *lockedBuffer) String() string {
 }
 
 // startTenant is "tenant [FILE...]": a simulated tenant with the records in
-// the files, or contoso's; "tenant down" ends it. "tenant revoke UPN" and
-// "tenant block UPN AADSTS" end somebody's sign-in, which shows at their next
-// search; "tenant allow UPN" ends the block.
+// the files, or contoso's; "tenant many N": with N records of one day; "tenant
+// down" ends it. "tenant revoke UPN" and "tenant block UPN AADSTS" end somebody's
+// sign-in, which shows at their next search, and "tenant end-soon UPN" in the
+// middle of it; "tenant allow UPN" ends the block.
 func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
 	switch {
 	case slices.Equal(args, []string{"down"}):
@@ -112,6 +113,9 @@ func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
 	case len(args) == 2 && args[0] == "revoke":
 		s.tenant.Revoke(args[1])
 		s.tenant.Fail(tenantsim.Unauthorized)
+		return
+	case len(args) == 2 && args[0] == "end-soon":
+		endSoon(s.tenant, args[1])
 		return
 	case len(args) == 2 && args[0] == "allow":
 		s.tenant.Change(args[1], func(a *tenantsim.Account) { a.Blocked = 0 })
@@ -124,7 +128,11 @@ func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
 		return
 	}
 	s.tenant = &tenantsim.Server{Interval: time.Second}
-	if len(args) > 0 {
+	if len(args) == 2 && args[0] == "many" {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		s.tenant.Tenant.Records, _ = manyRecords(n)
+	} else if len(args) > 0 {
 		var all strings.Builder
 		for _, name := range args {
 			all.WriteString(strings.TrimSpace(ts.ReadFile(name)) + "\n")
