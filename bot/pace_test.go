@@ -161,7 +161,7 @@ func TestAStormOfProgressDelaysNoAnswer(t *testing.T) {
 			}
 		}
 		s.all.Wait()
-		if n := s.slack.Calls("chat.update"); n < 40 || s.refusals() > 0 {
+		if n := s.slack.Calls("chat.update"); n < 30 || s.refusals() > 0 {
 			t.Errorf("%d edits, %d refusals", n, s.refusals())
 		}
 	})
