@@ -108,18 +108,6 @@ func TestChannelsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestAllMessagesTogetherAreNotMoreThanSlackTakes(t *testing.T) {
-	atPace(t, func(t *testing.T, s *strict) {
-		for i := range 800 {
-			s.all.Go(func() { s.message(t.Context(), fmt.Sprintf("C0ROOM%d", i%rooms)) })
-		}
-		s.all.Wait()
-		if s.refusals() > 0 || s.slack.Calls("chat.postMessage") != 800 || s.took() > 4*time.Minute {
-			t.Errorf("%d refusals of %d in %v", s.refusals(), s.slack.Calls("chat.postMessage"), s.took())
-		}
-	})
-}
-
 // For a minute, 20 messages of commands that run are edited each second, and
 // every second another one begins to.
 func TestAStormOfProgressDelaysNoAnswer(t *testing.T) {
