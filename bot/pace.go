@@ -282,7 +282,9 @@ func (p *Pace) wait(ctx context.Context, budgets []*budget) error {
 		p.leave(t)
 		return context.Cause(ctx)
 	case <-while:
-		p.leave(t)
+		if !p.leave(t) {
+			return nil // its turn came at that very moment, and is used
+		}
 		return errOvertaken
 	}
 }
@@ -299,10 +301,13 @@ func (p *Pace) join(t *turn) {
 	p.advance()
 }
 
-func (p *Pace) leave(t *turn) {
+// leave takes t out of the line, and tells whether it was still in it.
+func (p *Pace) leave(t *turn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	before := len(p.line)
 	p.line = slices.DeleteFunc(p.line, func(other *turn) bool { return other == t })
+	return len(p.line) < before
 }
 
 // advance lets everybody go whose turn it is, and comes back when it is the
