@@ -195,7 +195,7 @@ func (b *Bot) dropQueued(ctx context.Context, t *task) {
 	if t.state.Progress == "" || t.state.Step != running || t.Cancels != "" {
 		return
 	}
-	if err := b.update(ctx, t.Channel, t.state.Progress, section(fmt.Sprintf("⏹ `%s` is not run.", mrkdwn(b.Prefix+t.name)))); err != nil {
+	if err := b.update(ctx, t.Channel, t.state.Progress, section(fmt.Sprintf("⏹ `%s` is not answered.", mrkdwn(b.Prefix+t.name)))); err != nil {
 		t.log.Warn("settling the message of a command that is refused", "err", err)
 	}
 }

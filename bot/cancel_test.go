@@ -259,7 +259,7 @@ func TestASearchThatWaitsForItsTurnEndsWithTheRightToIt(t *testing.T) {
 	waits := s.reply(asked, "waits: 24 searches run")
 	s.slack.ChangeUser("U0ADA", func(u *slacksim.User) { u.Restricted = true })
 	s.bot.people.forget() // as it is after some minutes
-	settled := s.reply(asked, "is not run")
+	settled := s.reply(asked, "is not answered")
 	if settled.TS != waits.TS || strings.Contains(string(settled.Blocks), "button") {
 		t.Errorf("the message became %s", settled.Blocks)
 	}
