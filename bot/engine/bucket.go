@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -46,8 +47,38 @@ const bucketPrefix = "auditbot_"
 // and must not be a secret. A revision counts the changes of a whole bucket
 // and grows with each; it is never 0.
 type Bucket struct {
-	kv   jetstream.KeyValue
-	seal sealer
+	e      *Engine
+	stream jetstream.Stream
+	kv     jetstream.KeyValue // the same, for listing
+	seal   sealer
+}
+
+// bucketStream is the stream that a bucket is, as NATS's clients make it.
+// https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md
+func bucketStream(c jetstream.KeyValueConfig) jetstream.StreamConfig {
+	const clientsWindow = 2 * time.Minute
+	duplicates := clientsWindow
+	if c.TTL > 0 {
+		duplicates = min(c.TTL, clientsWindow)
+	}
+	return jetstream.StreamConfig{
+		Name:              "KV_" + c.Bucket,
+		Description:       c.Description,
+		Subjects:          []string{"$KV." + c.Bucket + ".>"},
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardNew,
+		MaxAge:            c.TTL,
+		MaxMsgsPerSubject: 1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgSize:        -1,
+		MaxConsumers:      -1,
+		Replicas:          1,
+		Duplicates:        duplicates,
+		AllowRollup:       true,
+		DenyDelete:        true,
+		AllowDirect:       true,
+	}
 }
 
 // Bucket is the bucket with this name, one of the constants. Any other is a
@@ -66,38 +97,60 @@ func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision ui
 	if err != nil {
 		return nil, 0, b.problem("reading", key, err)
 	}
-	entry, err := b.kv.Get(ctx, tok)
+	stream, subject := b.place(tok)
+	msg, err := b.e.getLast(ctx, b.stream, subject)
+	if err == nil && isTombstone(msg) {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return nil, 0, b.problem("reading", key, err)
 	}
-	stream, subject := b.place(tok)
-	value, err = b.seal.open(stream, subject, entry.Value())
+	value, err = b.seal.open(stream, subject, msg.Data)
 	if err != nil {
 		return nil, 0, err
 	}
-	return value, entry.Revision(), nil
+	return value, msg.Sequence, nil
 }
+
+// operation is the header by which a message of a bucket says that the key was
+// deleted, purged the value it has.
+const operation, purged = "KV-Operation", "PURGE"
+
+func isTombstone(msg *jetstream.RawStreamMsg) bool { return msg.Header.Get(operation) != "" }
 
 // Create sets the value of a key that has none. [ErrConflict] means that it
 // has one.
 func (b *Bucket) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	return b.write("creating", key, value, func(tok string, sealed []byte) (uint64, error) {
-		return b.kv.Create(ctx, tok, sealed)
+	return b.write("creating", key, value, func(subject string, sealed []byte) (uint64, error) {
+		revision, err := b.put(ctx, nats.NewMsg(subject), sealed, jetstream.WithExpectLastSequencePerSubject(0))
+		if !errors.Is(err, ErrConflict) {
+			return revision, err
+		}
+		last, err := b.e.getLast(ctx, b.stream, subject)
+		switch {
+		case errors.Is(err, ErrNotFound): // it was deleted just now, or has come to its age
+			return 0, ErrConflict
+		case err != nil:
+			return 0, err
+		case !isTombstone(last):
+			return 0, ErrConflict
+		}
+		return b.put(ctx, nats.NewMsg(subject), sealed, jetstream.WithExpectLastSequencePerSubject(last.Sequence))
 	})
 }
 
 // Update replaces the value that had this revision. [ErrConflict] means that
 // it has another one by now, or was deleted.
 func (b *Bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	return b.write("updating", key, value, func(tok string, sealed []byte) (uint64, error) {
-		return b.kv.Update(ctx, tok, sealed, revision)
+	return b.write("updating", key, value, func(subject string, sealed []byte) (uint64, error) {
+		return b.put(ctx, nats.NewMsg(subject), sealed, jetstream.WithExpectLastSequencePerSubject(revision))
 	})
 }
 
 // Put sets the value of key, whatever it was.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	return b.write("setting", key, value, func(tok string, sealed []byte) (uint64, error) {
-		return b.kv.Put(ctx, tok, sealed)
+	return b.write("setting", key, value, func(subject string, sealed []byte) (uint64, error) {
+		return b.put(ctx, nats.NewMsg(subject), sealed)
 	})
 }
 
@@ -105,7 +158,7 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) (revision ui
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	tok, err := token(key)
 	if err == nil {
-		err = b.kv.Purge(ctx, tok)
+		err = b.bury(ctx, tok)
 	}
 	return b.problem("deleting", key, err)
 }
@@ -119,22 +172,49 @@ func (b *Bucket) DeleteRevision(ctx context.Context, key string, revision uint64
 	case revision == 0: // JetStream would take that for any revision
 		err = ErrConflict
 	default:
-		err = b.kv.Purge(ctx, tok, jetstream.LastRevision(revision))
+		err = b.bury(ctx, tok, jetstream.WithExpectLastSequencePerSubject(revision))
 	}
 	return b.problem("deleting", key, err)
 }
 
-// Keys lists the keys that have a value, in no particular order.
+// bury puts a tombstone in the place of a value.
+func (b *Bucket) bury(ctx context.Context, tok string, opts ...jetstream.PublishOpt) error {
+	_, subject := b.place(tok)
+	msg := nats.NewMsg(subject)
+	msg.Header.Set(operation, purged)
+	msg.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	_, err := b.put(ctx, msg, nil, opts...)
+	return err
+}
+
+// put stores a message. [ErrConflict] means that a condition in opts does not
+// hold.
+func (b *Bucket) put(ctx context.Context, msg *nats.Msg, data []byte, opts ...jetstream.PublishOpt) (revision uint64, err error) {
+	msg.Data = data
+	ack, err := b.e.publish(ctx, msg, opts...)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// Keys lists the keys that have a value, in no particular order. In a cluster,
+// those that another process has set or deleted in the last moments may be
+// missing or still there.
 func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*requestTimeout)
 	defer cancel()
-	tokens, err := b.kv.Keys(ctx)
-	if errors.Is(err, jetstream.ErrNoKeysFound) {
-		err = nil
-	}
-	if err == nil {
-		err = ctx.Err() // the list of a cancelled call ends early, without an error
-	}
+	var tokens []string
+	err := b.e.insist(ctx, func(ctx context.Context) (err error) {
+		tokens, err = b.kv.Keys(ctx)
+		if errors.Is(err, jetstream.ErrNoKeysFound) {
+			err = nil
+		}
+		if err == nil {
+			err = ctx.Err() // the list of a cancelled call ends early, without an error
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the keys of %s: %w", b.kv.Bucket(), err)
 	}
@@ -148,7 +228,7 @@ func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 }
 
 // write seals value and has it stored.
-func (b *Bucket) write(doing, key string, value []byte, store func(tok string, sealed []byte) (uint64, error)) (uint64, error) {
+func (b *Bucket) write(doing, key string, value []byte, store func(subject string, sealed []byte) (uint64, error)) (uint64, error) {
 	if len(value) > MaxValue {
 		return 0, b.problem(doing, key, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(value), MaxValue))
 	}
@@ -157,7 +237,7 @@ func (b *Bucket) write(doing, key string, value []byte, store func(tok string, s
 		return 0, b.problem(doing, key, err)
 	}
 	stream, subject := b.place(tok)
-	revision, err := store(tok, b.seal.seal(stream, subject, value))
+	revision, err := store(subject, b.seal.seal(stream, subject, value))
 	if err != nil {
 		return 0, b.problem(doing, key, err)
 	}
@@ -171,15 +251,10 @@ func (b *Bucket) place(tok string) (stream, subject string) {
 	return "KV_" + name, "$KV." + name + "." + tok
 }
 
-// problem says in our words what callers tell apart, and what was being done.
+// problem says what was being done.
 func (b *Bucket) problem(doing, key string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
-		err = ErrNotFound
-	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		err = ErrConflict
 	}
 	if len(key) > maxID {
 		key = key[:maxID]

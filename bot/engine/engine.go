@@ -95,6 +95,10 @@ type Config struct {
 	Dir string // the data folder; created with mode 0700 if it is not there
 	Key []byte // KeySize bytes (AUDITBOT_KEY)
 
+	// Cluster is where the data is instead, if its URL is set. Nothing is kept
+	// in Dir then.
+	Cluster Cluster
+
 	// OldKey is the key that the folder opened with before, if Key is to
 	// replace it (AUDITBOT_KEY_OLD): KeySize bytes, or nil. It is not looked at
 	// where Key opens the folder, or the folder is new.
@@ -125,6 +129,7 @@ const (
 type Engine struct {
 	dir      string
 	log      *slog.Logger
+	notes    notes
 	seal     sealer
 	nc       *nats.Conn
 	gone     chan struct{} // closed when nc is
@@ -134,10 +139,12 @@ type Engine struct {
 	evidence jetstream.Stream
 	journals jetstream.Stream
 	buckets  map[string]*Bucket
-	host     *host // nil in a client
+	host     *host    // nil in a client, and in a cluster
+	cluster  *cluster // nil on a data folder
+	line     line
 
 	closing context.Context // done once Close is called
-	stop    context.CancelFunc
+	stop    context.CancelCauseFunc
 	mu      sync.Mutex // guards working.Add against Close
 	working sync.WaitGroup
 	shut    func() error
@@ -149,7 +156,7 @@ type Engine struct {
 func Open(ctx context.Context, c Config) (*Engine, error) {
 	e, err := open(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("opening data folder %s: %w", c.Dir, err)
+		return nil, fmt.Errorf("opening %s: %w", c.where(), err)
 	}
 	return e, nil
 }
@@ -168,7 +175,10 @@ func open(ctx context.Context, c Config) (*Engine, error) {
 	c.Dir = dir
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	c.AckWait = cmp.Or(c.AckWait, defaultAckWait)
-	if _, err := readRing(c); err != nil {
+	if c.Cluster.URL != "" {
+		return openCluster(ctx, c)
+	}
+	if _, err := readRing(ctx, c, folderNotes(dir)); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -221,7 +231,8 @@ func join(ctx context.Context, c Config) (*Engine, error) {
 	if err := door.try(); err != nil {
 		return nil, err
 	}
-	r, err := readRing(c)
+	n := folderNotes(c.Dir)
+	r, err := readRing(ctx, c, n)
 	switch {
 	case err != nil:
 		return nil, err
@@ -230,43 +241,54 @@ func join(ctx context.Context, c Config) (*Engine, error) {
 	case r.byOld:
 		return nil, fmt.Errorf("%w, but the old one is: stop the auditbot that runs on it, and start it once with both keys", ErrWrongKey)
 	}
-	e, err := connect(c, r, door)
+	e, err := connect(c, n, inProcess(r, door)...)
 	if err != nil {
 		return nil, err
 	}
+	e.seal = r.sealer()
 	if err := e.attach(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-// connect makes an Engine of a connection to a server, without its streams.
-func connect(c Config, r ring, server nats.InProcessConnProvider) (*Engine, error) {
-	e := &Engine{dir: c.Dir, log: c.Log, seal: r.sealer(), gone: make(chan struct{})}
+// inProcess are the options of a connection without a network.
+func inProcess(r ring, server nats.InProcessConnProvider) []nats.Option {
+	return []nats.Option{nats.InProcessServer(server), nats.Token(socketToken(r.newest()))}
+}
+
+// connect makes an Engine of a connection to a server, without its streams and
+// without a key.
+func connect(c Config, n notes, how ...nats.Option) (*Engine, error) {
+	e := &Engine{dir: c.Dir, log: c.Log, notes: n, gone: make(chan struct{})}
+	e.line.restore()
 	var err error
-	e.nc, err = nats.Connect("", nats.InProcessServer(server),
+	e.nc, err = nats.Connect(c.Cluster.URL, append(how,
 		nats.Name("auditbot"),
-		nats.Token(socketToken(r.newest())),
 		nats.Timeout(requestTimeout),
 		nats.DrainTimeout(requestTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100*time.Millisecond),
 		nats.ClosedHandler(func(*nats.Conn) { close(e.gone) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.Log.Debug("disconnected from the engine", "err", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			e.line.cut()
+			c.Log.Debug("disconnected from the engine", "err", err)
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { e.line.restore() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("engine connection", "err", err) }),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the engine: %w", err)
 	}
 	e.js, err = jetstream.New(e.nc,
 		jetstream.WithDefaultTimeout(requestTimeout),
 		jetstream.WithPublishAsyncMaxPending(maxChunksInFlight),
-		jetstream.WithPublishAsyncTimeout(chunkTimeout))
+		jetstream.WithPublishAsyncTimeout(c.chunkTimeout()))
 	if err != nil {
 		e.nc.Close()
 		return nil, err
 	}
-	e.closing, e.stop = context.WithCancel(context.Background())
+	e.closing, e.stop = context.WithCancelCause(context.Background())
 	e.shut = sync.OnceValue(e.shutDown)
 	return e, nil
 }
@@ -278,9 +300,10 @@ func (e *Engine) Close() error { return e.shut() }
 
 func (e *Engine) shutDown() error {
 	e.mu.Lock()
-	e.stop()
+	e.stop(nil)
 	e.mu.Unlock()
 	e.working.Wait()
+	e.leave()
 	if err := e.nc.Drain(); err == nil {
 		<-e.gone // at most the drain timeout
 	}
@@ -291,5 +314,6 @@ func (e *Engine) shutDown() error {
 	return e.host.close()
 }
 
-// Owner tells whether this process owns the folder and runs the server.
+// Owner tells whether this process owns the folder and runs the server. In a
+// cluster nobody does.
 func (e *Engine) Owner() bool { return e.host != nil }

@@ -339,7 +339,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 		t.Fatal(err)
 	}
 	shut(t, e)
-	ready, err := readReady(dir)
+	ready, err := folderNotes(dir).ready(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 	for _, part := range added {
 		remove(t, stream(t, dir, part))
 	}
-	if err := writeReady(dir, slices.DeleteFunc(ready, func(s string) bool { return slices.Contains(added, s) })); err != nil {
+	if err := folderNotes(dir).setReady(t.Context(), slices.DeleteFunc(ready, func(s string) bool { return slices.Contains(added, s) })); err != nil {
 		t.Fatal(err)
 	}
 
@@ -368,7 +368,7 @@ func TestAnOldFolderGetsWhatANewVersionAdds(t *testing.T) {
 		t.Errorf("evidence is deleted after %v", age)
 	}
 	shut(t, e)
-	now, err := readReady(dir)
+	now, err := folderNotes(dir).ready(t.Context())
 	for _, part := range added {
 		if err != nil || !slices.Contains(now, part) {
 			t.Errorf("ready lists %q without %s, %v", now, part, err)

@@ -1,13 +1,13 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 )
 
@@ -20,18 +20,29 @@ const (
 	dataDir   = "jetstream" // named by the server
 )
 
-// readReady lists the parts that were created in the folder. A folder whose
-// first start did not come to its end has none: it holds nothing yet.
-func readReady(dir string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, readyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// folderNotes are files of the folder.
+func folderNotes(dir string) notes {
+	return notes{
+		read: func(_ context.Context, name string) ([]byte, error) {
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, nil
+			}
+			return text, err
+		},
+		write: func(_ context.Context, name string, text []byte) error {
+			return writeDurably(filepath.Join(dir, name), text)
+		},
+		remove: func(_ context.Context, name string) error {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return syncDir(dir)
+		},
+		hasData: func(context.Context) (bool, error) {
+			return exists(dir, dataDir) || exists(dir, readyFile), nil
+		},
 	}
-	return strings.Fields(string(text)), err
-}
-
-func writeReady(dir string, parts []string) error {
-	return writeDurably(filepath.Join(dir, readyFile), []byte(strings.Join(slices.Sorted(slices.Values(parts)), "\n")+"\n"))
 }
 
 // sweep removes what an interrupted start left of a part. Where there is data

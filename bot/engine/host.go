@@ -37,23 +37,28 @@ func lock(c Config) (*host, error) {
 
 // open starts the server, sees to its streams, and lets others in.
 func (h *host) open(ctx context.Context, c Config) (*Engine, error) {
-	r, err := readRing(c) // again: another process may have made the folder meanwhile
+	n := folderNotes(c.Dir)
+	r, err := readRing(ctx, c, n) // again: another process may have made the folder meanwhile
 	if err != nil {
 		return nil, err
 	}
-	if r, err = r.settle(c); err != nil {
+	if err := n.refuse(ctx); err != nil {
+		return nil, err
+	}
+	if r, err = r.settle(ctx, c, n); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", keyFile, err)
 	}
 	if err := h.start(c, r); err != nil {
 		return nil, err
 	}
-	e, err := connect(c, r, h.server)
+	e, err := connect(c, n, inProcess(r, h.server)...)
 	if err != nil {
 		return nil, err
 	}
+	e.seal = r.sealer()
 	err = e.prepare(ctx, c)
 	if err == nil && r.resealing {
-		err = e.reseal(ctx, c, r)
+		err = e.reseal(ctx, r)
 	}
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return nil, errors.Join(err, e.Close())

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -43,8 +44,8 @@ func (e *Engine) File(ctx context.Context, id string, data []byte) (fresh bool, 
 		return false, fmt.Errorf("filing %q: %w: %d bytes, at most %d", id, ErrTooLarge, len(data), MaxValue)
 	}
 	subject := itemSubject + tok
-	ack, err := e.js.Publish(ctx, subject, e.seal.seal(inboxConfig.Name, subject, data),
-		jetstream.WithMsgID(tok), jetstream.WithExpectStream(inboxConfig.Name))
+	msg := &nats.Msg{Subject: subject, Data: e.seal.seal(inboxConfig.Name, subject, data), Header: nats.Header{jetstream.MsgIDHeader: {tok}}}
+	ack, err := e.publish(ctx, msg, jetstream.WithExpectStream(inboxConfig.Name))
 	if err != nil {
 		return false, fmt.Errorf("filing %q: %w", id, err)
 	}
@@ -86,11 +87,11 @@ func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context,
 		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {
-			return nil
+			return e.cause()
 		}
 		msg, err := e.next(ctx)
 		if err != nil && ctx.Err() != nil {
-			return nil
+			return e.cause()
 		}
 		if err != nil {
 			return fmt.Errorf("taking an item from the inbox: %w", err)
@@ -103,11 +104,32 @@ func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context,
 }
 
 // silence is after how long without a sign of the server a request for an item
-// counts as lost and is made again.
-const silence = 10 * time.Second
+// counts as lost and is made again. In a cluster that is what the death of a
+// server is noticed by.
+func (e *Engine) silence() time.Duration {
+	if e.cluster != nil {
+		return 4 * time.Second
+	}
+	return 10 * time.Second
+}
 
 // next waits for an item. While the server is away it goes on waiting. Once
 // ctx is done it takes none.
+func (e *Engine) next(ctx context.Context) (jetstream.Msg, error) {
+	for {
+		msg, err := e.ask(ctx)
+		if err == nil || ctx.Err() != nil || !e.mayPass(ctx, err) {
+			return msg, err
+		}
+		e.log.Warn("no items can be taken from the inbox for now", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ask asks for an item and waits until it comes.
 //
 // Each item is asked for with an iterator of its own. One of nats.go 1.55.0
 // that is asked again before its goroutine has noted that the request before
@@ -115,11 +137,11 @@ const silence = 10 * time.Second
 // filed, nobody has asked for it, and it comes only when the silence is
 // noticed. Of items that follow one another at once, that was one in 20,000 on
 // an idle machine, and one in 140 under the race detector.
-func (e *Engine) next(ctx context.Context) (jetstream.Msg, error) {
+func (e *Engine) ask(ctx context.Context) (jetstream.Msg, error) {
 	items, err := e.worker.Messages(
 		jetstream.StopAfter(1),
 		jetstream.PullMaxMessages(8), // is room for heartbeats; an item that finds no room is lost until AckWait
-		jetstream.PullHeartbeat(silence/2))
+		jetstream.PullHeartbeat(e.silence()/2))
 	if err != nil {
 		return nil, err
 	}
@@ -236,8 +258,8 @@ func (e *Engine) keep(msg jetstream.Msg) (stop func()) {
 // Tries: the count may be lost together with the acknowledgement.
 func (e *Engine) isDone(ctx context.Context, subject string) (bool, error) {
 	mark := doneSubject + strings.TrimPrefix(subject, itemSubject)
-	msg, err := e.inbox.GetLastMsgForSubject(ctx, mark)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	msg, err := e.getLast(ctx, e.inbox, mark)
+	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
@@ -249,7 +271,7 @@ func (e *Engine) isDone(ctx context.Context, subject string) (bool, error) {
 
 func (e *Engine) markDone(ctx context.Context, subject string) error {
 	mark := doneSubject + strings.TrimPrefix(subject, itemSubject)
-	_, err := e.js.Publish(ctx, mark, e.seal.seal(inboxConfig.Name, mark, nil))
+	_, err := e.publish(ctx, &nats.Msg{Subject: mark, Data: e.seal.seal(inboxConfig.Name, mark, nil)})
 	return err
 }
 

@@ -245,7 +245,7 @@ func TestEachItemIsAskedFor(t *testing.T) {
 		if err != nil {
 			t.Fatalf("item %d: %v", i, err)
 		}
-		if late := time.Since(began); late > silence/2 {
+		if late := time.Since(began); late > e.silence()/2 {
 			t.Fatalf("item %d came after %v", i, late)
 		}
 		if err := msg.Nak(); err != nil { // so that it comes again

@@ -48,8 +48,9 @@ type Journal struct {
 }
 
 type sentChunk struct {
-	sealed []byte
-	stored jetstream.PubAckFuture
+	subject string
+	sealed  []byte
+	stored  jetstream.PubAckFuture
 }
 
 // OpenJournal goes on with the journal that has this id, after its last
@@ -169,10 +170,15 @@ func (j *Journal) send(ctx context.Context) error {
 	}
 	sealed = j.e.seal.sealInto(sealed, evidenceConfig.Name, subject, j.buf)
 	stored, err := j.e.js.PublishAsync(subject, sealed, jetstream.WithStallWait(chunkTimeout)) // other writers may be in front
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		j.sent = append(j.sent, sentChunk{subject, sealed, stored})
+	default:
+		if err := j.e.storeAgain(ctx, sentChunk{subject: subject, sealed: sealed}, err); err != nil {
+			return err
+		}
+		j.free = append(j.free, sealed)
 	}
-	j.sent = append(j.sent, sentChunk{sealed, stored})
 	j.run.Chunks++
 	j.size += int64(len(j.buf))
 	j.buf = j.buf[:0]
@@ -185,7 +191,9 @@ func (j *Journal) confirm(ctx context.Context, n int) error {
 		select {
 		case <-j.sent[0].stored.Ok():
 		case err := <-j.sent[0].stored.Err():
-			return err
+			if err := j.e.storeAgain(ctx, j.sent[0], err); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -3,11 +3,11 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -91,7 +91,7 @@ func chunkSubject(tok string, writer uint64, n int) string {
 
 func (e *Engine) getMark(ctx context.Context, tok string) (m mark, err error) {
 	stream, name, subject := e.markPlace(tok)
-	msg, err := getLast(ctx, stream, subject)
+	msg, err := e.getLast(ctx, stream, subject)
 	if err != nil {
 		return mark{}, err
 	}
@@ -108,19 +108,11 @@ func (e *Engine) getMark(ctx context.Context, tok string) (m mark, err error) {
 
 func (e *Engine) getChunk(ctx context.Context, tok string, writer uint64, n int) ([]byte, error) {
 	subject := chunkSubject(tok, writer, n)
-	msg, err := getLast(ctx, e.evidence, subject)
+	msg, err := e.getLast(ctx, e.evidence, subject)
 	if err != nil {
 		return nil, err
 	}
 	return e.seal.open(evidenceConfig.Name, subject, msg.Data)
-}
-
-func getLast(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
-	msg, err := stream.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, ErrNotFound
-	}
-	return msg, err
 }
 
 // putMark stores m and returns it with its place. [ErrConflict] means that a
@@ -134,10 +126,7 @@ func (e *Engine) putMark(ctx context.Context, tok string, m mark, opts ...jetstr
 		return mark{}, fmt.Errorf("%w: its mark has %d bytes, at most %d", ErrTooLarge, len(text), MaxValue)
 	}
 	_, name, subject := e.markPlace(tok)
-	ack, err := e.js.Publish(ctx, subject, e.seal.seal(name, subject, text), opts...)
-	if isWrongSequence(err) {
-		return mark{}, ErrConflict
-	}
+	ack, err := e.publish(ctx, &nats.Msg{Subject: subject, Data: e.seal.seal(name, subject, text)}, opts...)
 	if err != nil {
 		return mark{}, err
 	}
@@ -145,37 +134,32 @@ func (e *Engine) putMark(ctx context.Context, tok string, m mark, opts ...jetstr
 	return m, nil
 }
 
-// isWrongSequence tells whether a publish was refused because another came
-// first. Replicated streams have a code of their own.
-func isWrongSequence(err error) bool {
-	refusal, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (refusal.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		refusal.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}
-
 // remove deletes evidence or a journal. The mark goes after the chunks: cut off
 // in the middle, there is still one by which the rest is found again.
 func (e *Engine) remove(ctx context.Context, tok string) error {
-	if err := purge(ctx, e.evidence, evidenceSubject+tok+".*.*"); err != nil {
+	if err := e.purge(ctx, e.evidence, evidenceSubject+tok+".*.*"); err != nil {
 		return err
 	}
 	stream, _, subject := e.markPlace(tok)
-	if err := purge(ctx, stream, subject); err != nil {
+	if err := e.purge(ctx, stream, subject); err != nil {
 		return err
 	}
-	return purge(ctx, e.evidence, evidenceSubject+tok+".>") // and what a writer that did not know sent meanwhile
+	return e.purge(ctx, e.evidence, evidenceSubject+tok+".>") // and what a writer that did not know sent meanwhile
 }
 
 // removeRun deletes all chunks of a writer.
 func (e *Engine) removeRun(ctx context.Context, tok string, writer uint64) error {
-	return purge(ctx, e.evidence, fmt.Sprintf("%s%s.%d.*", evidenceSubject, tok, writer))
+	return e.purge(ctx, e.evidence, fmt.Sprintf("%s%s.%d.*", evidenceSubject, tok, writer))
 }
 
 // purgeTimeout bounds a purge, for which the server reads what it deletes.
 const purgeTimeout = 2 * time.Minute
 
-func purge(ctx context.Context, stream jetstream.Stream, subject string) error {
+func (e *Engine) purge(ctx context.Context, stream jetstream.Stream, subject string) error {
 	ctx, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
-	return stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	if e.cluster == nil {
+		return stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	}
+	return e.purgeUpToNow(ctx, stream, subject)
 }

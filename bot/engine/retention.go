@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -21,7 +22,7 @@ func (e *Engine) use(ctx context.Context, tok string, m mark) error {
 	if used || err != nil {
 		return err
 	}
-	_, err = e.js.Publish(ctx, usedSubject(tok), nil)
+	_, err = e.publish(ctx, nats.NewMsg(usedSubject(tok)))
 	return err
 }
 
@@ -30,7 +31,7 @@ func (e *Engine) usedSince(ctx context.Context, tok string, m mark, since time.T
 	if !m.at.Before(since) {
 		return true, nil
 	}
-	msg, err := getLast(ctx, e.evidence, usedSubject(tok))
+	msg, err := e.getLast(ctx, e.evidence, usedSubject(tok))
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -61,10 +62,10 @@ func (e *Engine) sweepBefore(ctx context.Context, limit time.Time) (deleted int,
 		deleted++
 		return nil
 	}
-	if err := each(ctx, e.evidence, evidenceSubject, "*.mark", old); err != nil {
+	if err := e.each(ctx, e.evidence, evidenceSubject, "*.mark", old); err != nil {
 		return deleted, err
 	}
-	if err := each(ctx, e.journals, journalSubject, "*", old); err != nil {
+	if err := e.each(ctx, e.journals, journalSubject, "*", old); err != nil {
 		return deleted, err
 	}
 	return deleted, e.sweepLeftovers(ctx)
@@ -73,7 +74,7 @@ func (e *Engine) sweepBefore(ctx context.Context, limit time.Time) (deleted int,
 // sweepLeftovers deletes what no mark lists. All that a writer leaves is found
 // by its first chunk.
 func (e *Engine) sweepLeftovers(ctx context.Context) error {
-	err := each(ctx, e.evidence, evidenceSubject, "*.*.0", func(_ *jetstream.RawStreamMsg, name []string) error {
+	err := e.each(ctx, e.evidence, evidenceSubject, "*.*.0", func(_ *jetstream.RawStreamMsg, name []string) error {
 		writer, err := strconv.ParseUint(name[1], 10, 64)
 		if err != nil {
 			return fmt.Errorf("a chunk has the writer %q", name[1])
@@ -90,7 +91,7 @@ func (e *Engine) sweepLeftovers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, e.evidence, evidenceSubject, "*.used", func(_ *jetstream.RawStreamMsg, name []string) error {
+	return e.each(ctx, e.evidence, evidenceSubject, "*.used", func(_ *jetstream.RawStreamMsg, name []string) error {
 		_, err := e.getMark(ctx, name[0])
 		if errors.Is(err, ErrNotFound) {
 			return e.remove(ctx, name[0])
@@ -101,10 +102,10 @@ func (e *Engine) sweepLeftovers(ctx context.Context) error {
 
 // each calls do for the messages in a stream that match, in order and one at a
 // time, with the tokens of their subjects after prefix.
-func each(ctx context.Context, stream jetstream.Stream, prefix, match string, do func(*jetstream.RawStreamMsg, []string) error) error {
+func (e *Engine) each(ctx context.Context, stream jetstream.Stream, prefix, match string, do func(*jetstream.RawStreamMsg, []string) error) error {
 	for seq := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(prefix+match))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+		msg, err := e.getNext(ctx, stream, seq, prefix+match)
+		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err != nil {

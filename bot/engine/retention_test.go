@@ -89,7 +89,7 @@ func TestWhatIsReadIsKept(t *testing.T) {
 			if err := e.read(t.Context(), is.id, tok, m).Close(); err != nil {
 				t.Error(err)
 			}
-			used, err := getLast(t.Context(), e.evidence, usedSubject(tok))
+			used, err := e.getLast(t.Context(), e.evidence, usedSubject(tok))
 			if err != nil || noted != 0 && used.Sequence != noted {
 				t.Fatalf("the note is %+v, %v", used, err)
 			}

@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -41,21 +38,24 @@ type keysBefore struct {
 
 const keysVersion = 2
 
-// readRing reads key.check and changes nothing. A folder without data and
-// without key.check is new.
-func readRing(c Config) (ring, error) {
+// readRing reads key.check and changes nothing. Where there is no data and no
+// key.check, nothing has ever been.
+func readRing(ctx context.Context, c Config, n notes) (ring, error) {
 	// Data is looked for first: key.check is written before there is any, so
 	// a folder that another process is making just now does not look broken.
-	hasData := exists(c.Dir, dataDir) || exists(c.Dir, readyFile)
-	sealed, err := os.ReadFile(filepath.Join(c.Dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		if hasData {
-			return ring{}, fmt.Errorf("%w, as far as can be told: there is data but no %s; restore that file from a backup", ErrWrongKey, keyFile)
-		}
-		return ring{keys: [][]byte{c.Key}, isNew: true}, nil
+	hasData, err := n.hasData(ctx)
+	if err != nil {
+		return ring{}, fmt.Errorf("looking for data: %w", err)
 	}
+	sealed, err := n.read(ctx, keyFile)
 	if err != nil {
 		return ring{}, fmt.Errorf("checking the key: %w", err)
+	}
+	if sealed == nil {
+		if hasData {
+			return ring{}, fmt.Errorf("%w, as far as can be told: there is data but no %s; restore that from a backup", ErrWrongKey, keyFile)
+		}
+		return ring{keys: [][]byte{c.Key}, isNew: true}, nil
 	}
 	r, err := openRing(c.Key, sealed)
 	if errors.Is(err, ErrWrongKey) && c.OldKey != nil {
@@ -83,38 +83,42 @@ func openRing(key, sealed []byte) (ring, error) {
 
 // settle makes key.check open with c.Key, and returns the ring that it then
 // holds.
-func (r ring) settle(c Config) (ring, error) {
+func (r ring) settle(ctx context.Context, c Config, n notes) (ring, error) {
 	switch {
 	case r.isNew:
-		return r, writeKeyCheck(c, []byte(checked))
+		return r, r.write(ctx, n)
 	case r.byOld:
 		r = ring{keys: slices.Insert(r.keys, 0, c.Key), resealing: true}
-		if err := r.write(c); err != nil {
+		if err := r.write(ctx, n); err != nil {
 			return r, err
 		}
-		c.Log.Info("the key of the data folder was changed", "folder", c.Dir)
+		c.Log.Info("the key of the data folder was changed", "folder", c.where())
 	case c.OldKey != nil:
-		c.Log.Info("AUDITBOT_KEY_OLD is not needed any more", "folder", c.Dir)
+		c.Log.Info("AUDITBOT_KEY_OLD is not needed any more", "folder", c.where())
 	}
 	return r, nil
 }
 
-func (r ring) write(c Config) error {
-	text, err := json.Marshal(keysBefore{keysVersion, r.keys[1:], r.resealing})
-	if err != nil {
-		return err
+// write makes key.check hold the ring. [ErrConflict] means that another process
+// has written it since it was read.
+func (r ring) write(ctx context.Context, n notes) error {
+	text := []byte(checked)
+	if len(r.keys) > 1 {
+		var err error
+		if text, err = json.Marshal(keysBefore{keysVersion, r.keys[1:], r.resealing}); err != nil {
+			return err
+		}
 	}
-	return writeKeyCheck(c, text)
+	return writeKeyCheck(ctx, n, r.newest(), text)
 }
 
-func writeKeyCheck(c Config, text []byte) error {
-	sealed := newSealer(c.Key, keyFile).seal(keyFile, keyFile, text)
-	return writeDurably(filepath.Join(c.Dir, keyFile), sealed)
+func writeKeyCheck(ctx context.Context, n notes, key, text []byte) error {
+	return n.write(ctx, keyFile, newSealer(key, keyFile).seal(keyFile, keyFile, text))
 }
 
 // reseal seals the values of the buckets anew, and notes that it has. Those
 // that are kept for a time are kept for it from now on.
-func (e *Engine) reseal(ctx context.Context, c Config, r ring) error {
+func (e *Engine) reseal(ctx context.Context, r ring) error {
 	n := 0
 	for _, config := range bucketConfigs {
 		if config.Bucket == bucketPrefix+Queries {
@@ -127,7 +131,7 @@ func (e *Engine) reseal(ctx context.Context, c Config, r ring) error {
 		n += resealed
 	}
 	r.resealing = false
-	if err := r.write(c); err != nil {
+	if err := r.write(ctx, e.notes); err != nil && !errors.Is(err, ErrConflict) { // another replica was there first
 		return fmt.Errorf("writing %s: %w", keyFile, err)
 	}
 	e.log.Info("what the data folder holds of tokens and commands is sealed under the new key", "values", n)

@@ -81,14 +81,14 @@ func wantRekeyed(t *testing.T, dir string) {
 		wantSealedUnder(t, e.Bucket(bucket), otherKey)
 	}
 	shut(t, e)
-	if r, err := readRing(Config{Dir: dir, Key: otherKey}); r.resealing || len(r.keys) != 2 || err != nil {
+	if r, err := readRing(t.Context(), Config{Dir: dir, Key: otherKey}, folderNotes(dir)); r.resealing || len(r.keys) != 2 || err != nil {
 		t.Errorf("%d keys, resealing %v, %v", len(r.keys), r.resealing, err)
 	}
 }
 
 func wantSealedUnder(t *testing.T, b *Bucket, key []byte) {
 	t.Helper()
-	alone := &Bucket{kv: b.kv, seal: newSealer(key, "values")}
+	alone := &Bucket{e: b.e, stream: b.stream, kv: b.kv, seal: newSealer(key, "values")}
 	keys, err := b.Keys(t.Context())
 	if err != nil || len(keys) == 0 {
 		t.Errorf("%s has %d keys, %v", b.kv.Bucket(), len(keys), err)
@@ -263,7 +263,7 @@ func TestAnotherVersionsKeyCheckIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{`{"v":3}`, "", "{"} {
 		c := Config{Dir: t.TempDir(), Key: testKey}
-		if err := writeKeyCheck(c, []byte(text)); err != nil {
+		if err := writeKeyCheck(t.Context(), folderNotes(c.Dir), c.Key, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "another version") {

@@ -67,10 +67,10 @@ func workerConfig(ackWait time.Duration) jetstream.ConsumerConfig {
 }
 
 // A part is something durable in JetStream that is created once in the life of
-// a folder.
+// a folder or of what a cluster has of ours.
 type part struct {
-	name   string // as in the file ready: stream, or stream/consumer
-	create func(context.Context, *Engine, Config) error
+	name   string                  // as in the file ready: stream, or stream/consumer
+	stream *jetstream.StreamConfig // nil for a consumer
 	find   func(context.Context, *Engine) error
 }
 
@@ -78,22 +78,16 @@ type part struct {
 // a version is created in an older version's folder too.
 func parts() []part {
 	all := []part{
-		{inboxConfig.Name, createStream(inboxConfig), findInbox},
-		{inboxConfig.Name + "/worker", createWorker, findWorker},
-		{evidenceConfig.Name, createStream(evidenceConfig), findEvidence},
-		{journalConfig.Name, createStream(journalConfig), findJournals},
+		{inboxConfig.Name, &inboxConfig, findInbox},
+		{inboxConfig.Name + "/worker", nil, findWorker},
+		{evidenceConfig.Name, &evidenceConfig, findEvidence},
+		{journalConfig.Name, &journalConfig, findJournals},
 	}
 	for _, b := range bucketConfigs {
-		all = append(all, part{"KV_" + b.Bucket, createBucket(b), findBucket(b.Bucket)})
+		stream := bucketStream(b)
+		all = append(all, part{stream.Name, &stream, findBucket(b.Bucket)})
 	}
 	return all
-}
-
-func createStream(c jetstream.StreamConfig) func(context.Context, *Engine, Config) error {
-	return func(ctx context.Context, e *Engine, _ Config) error {
-		_, err := e.js.CreateStream(ctx, c)
-		return err
-	}
 }
 
 func findInbox(ctx context.Context, e *Engine) (err error) {
@@ -111,21 +105,9 @@ func findJournals(ctx context.Context, e *Engine) (err error) {
 	return err
 }
 
-func createWorker(ctx context.Context, e *Engine, c Config) error {
-	_, err := e.js.CreateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait))
-	return err
-}
-
 func findWorker(ctx context.Context, e *Engine) (err error) {
 	e.worker, err = e.js.Consumer(ctx, inboxConfig.Name, "worker")
 	return err
-}
-
-func createBucket(c jetstream.KeyValueConfig) func(context.Context, *Engine, Config) error {
-	return func(ctx context.Context, e *Engine, _ Config) error {
-		_, err := e.js.CreateKeyValue(ctx, c)
-		return err
-	}
 }
 
 func findBucket(name string) func(context.Context, *Engine) error {
@@ -134,19 +116,23 @@ func findBucket(name string) func(context.Context, *Engine) error {
 		if err != nil {
 			return err
 		}
+		stream, err := e.js.Stream(ctx, "KV_"+name)
+		if err != nil {
+			return err
+		}
 		if e.buckets == nil {
 			e.buckets = map[string]*Bucket{}
 		}
-		e.buckets[name] = &Bucket{kv: kv, seal: e.seal}
+		e.buckets[name] = &Bucket{e: e, stream: stream, kv: kv, seal: e.seal}
 		return nil
 	}
 }
 
-// prepare creates the parts that were never created in this folder, and no
-// others: one that is missing though it was created is a loss to be looked
-// into, not to be covered by an empty one.
+// prepare creates the parts that were never created here, and no others: one
+// that is missing though it was created is a loss to be looked into, not to be
+// covered by an empty one.
 func (e *Engine) prepare(ctx context.Context, c Config) error {
-	ready, err := readReady(c.Dir)
+	ready, err := e.notes.ready(ctx)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", readyFile, err)
 	}
@@ -169,30 +155,50 @@ func (e *Engine) prepare(ctx context.Context, c Config) error {
 	if len(created) == len(ready) {
 		return nil
 	}
-	return writeReady(c.Dir, created)
+	return e.notes.setReady(ctx, created)
 }
 
 // create creates p, unless an earlier start came as far as that. What one left
 // half made goes first: the server takes such files over, and then does not
 // find the stream at the next start.
 func (e *Engine) create(ctx context.Context, c Config, p part) error {
-	if err := p.find(ctx, e); !isMissing(err) {
+	err := e.insist(ctx, func(ctx context.Context) error { return p.find(ctx, e) })
+	if !isMissing(err) {
 		return err
 	}
-	if err := sweep(c.Dir, p.name); err != nil {
-		return err
+	if e.cluster == nil {
+		if err := sweep(c.Dir, p.name); err != nil {
+			return err
+		}
 	}
-	return p.create(ctx, e, c)
+	if p.stream != nil {
+		return e.createStream(ctx, *p.stream)
+	}
+	return e.insist(ctx, func(ctx context.Context) error {
+		_, err := e.js.CreateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait))
+		return err
+	})
+}
+
+// createStream creates a stream as it has to be here. In a cluster, one that
+// another replica has created likewise is no error.
+func (e *Engine) createStream(ctx context.Context, config jetstream.StreamConfig) error {
+	return e.insist(ctx, func(ctx context.Context) error {
+		_, err := e.js.CreateStream(ctx, e.cluster.fit(config))
+		return e.cluster.explain(err)
+	})
 }
 
 func (e *Engine) setAckWait(ctx context.Context, c Config) error {
 	if e.worker.CachedInfo().Config.AckWait == c.AckWait {
 		return nil
 	}
-	if _, err := e.js.UpdateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait)); err != nil {
-		return fmt.Errorf("setting AckWait: %w", err)
-	}
-	return findWorker(ctx, e) // what UpdateConsumer returns still has the old one
+	return e.insist(ctx, func(ctx context.Context) error {
+		if _, err := e.js.UpdateConsumer(ctx, inboxConfig.Name, workerConfig(c.AckWait)); err != nil {
+			return fmt.Errorf("setting AckWait: %w", err)
+		}
+		return findWorker(ctx, e) // what UpdateConsumer returns still has the old one
+	})
 }
 
 // setEvidenceAge lets Sweep alone decide how long evidence is kept. In older
@@ -212,7 +218,10 @@ func (e *Engine) setEvidenceAge(ctx context.Context) error {
 // attach finds all parts.
 func (e *Engine) attach(ctx context.Context) error {
 	for _, p := range parts() {
-		err := p.find(ctx, e)
+		err := e.insist(ctx, func(ctx context.Context) error { return p.find(ctx, e) })
+		if isMissing(err) && e.cluster != nil {
+			return fmt.Errorf("%s is missing from the cluster, where it was before; restore all streams from a backup: %w", p.name, err)
+		}
 		if isMissing(err) {
 			return fmt.Errorf("%s is missing from the data folder; restore the whole folder from a backup: %w", p.name, err)
 		}

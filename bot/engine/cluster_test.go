@@ -1,0 +1,433 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"auditbot/bot/engine/clustertest"
+)
+
+// openAt opens an engine on a cluster, or through one of its servers.
+func openAt(t testing.TB, url string) *Engine {
+	t.Helper()
+	return openConfig(t, at(t, url))
+}
+
+func at(t testing.TB, url string) Config {
+	return Config{Dir: t.TempDir(), Key: testKey, Cluster: Cluster{URL: url}, AckWait: crashAckWait}
+}
+
+// streamsAt are the configurations of all streams of a cluster, by name.
+func streamsAt(t testing.TB, url string) map[string]jetstream.StreamConfig {
+	t.Helper()
+	all := map[string]jetstream.StreamConfig{}
+	list := jetStreamAt(t, url).ListStreams(t.Context())
+	for info := range list.Info() {
+		all[info.Config.Name] = info.Config
+	}
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func jetStreamAt(t testing.TB, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func TestReplicasShareACluster(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	var out lockedBuffer
+	config := at(t, c.URL())
+	config.Log = slog.New(slog.NewTextHandler(&out, nil))
+	one, two := openConfig(t, config), openAt(t, c.URL())
+	if one.Owner() || two.Owner() || !one.Clustered() {
+		t.Error("somebody owns the cluster")
+	}
+	fill(t, one)
+	wantFilled(t, two)
+	for name, config := range streamsAt(t, c.URL()) {
+		if config.Replicas != replicas || config.AllowDirect || config.Duplicates < time.Minute {
+			t.Errorf("%s has %+v", name, config)
+		}
+	}
+	if err := two.Healthy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(out.String(), "level=WARN") {
+		t.Errorf("the log is\n%s", out.String())
+	}
+}
+
+// Values of the largest size go through all servers, where an answer is in JSON
+// and longer than the value.
+func TestAClusterTakesTheLargestValue(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	value := bytes.Repeat([]byte{0xfe}, MaxValue)
+	for i := range c.Nodes() { // one of them leads
+		e := openAt(t, c.NodeURL(i))
+		key := strings.Repeat("k", maxID-1) + fmt.Sprint(i)
+		if _, err := e.Bucket(Tokens).Create(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := get(e.Bucket(Tokens), t.Context(), key); !bytes.Equal(got, value) || err != nil {
+			t.Errorf("the value has %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+func TestReplicasThatStartTogetherMakeOneSetOfStreams(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	engines := make([]*Engine, 3)
+	var starting sync.WaitGroup
+	for i := range engines {
+		config := at(t, c.NodeURL(i))
+		starting.Go(func() {
+			var err error
+			if engines[i], err = Open(t.Context(), config); err != nil {
+				t.Errorf("replica %d: %v", i, err)
+			}
+		})
+	}
+	starting.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, e := range engines {
+		t.Cleanup(func() { e.Close() })
+		if fresh, err := e.File(t.Context(), "item", []byte("an item")); fresh != (i == 0) || err != nil {
+			t.Errorf("replica %d: File = %v, %v", i, fresh, err)
+		}
+	}
+	if all := streamsAt(t, c.URL()); len(all) != 4+len(bucketConfigs) {
+		t.Errorf("there are %d streams", len(all))
+	}
+}
+
+func TestASingleServerIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	for range 2 { // when the streams are created, and later
+		var out lockedBuffer
+		config := at(t, c.URL())
+		config.Log = slog.New(slog.NewTextHandler(&out, nil))
+		shut(t, openConfig(t, config))
+		if !strings.Contains(out.String(), "there is one copy of everything") {
+			t.Errorf("the log is\n%s", out.String())
+		}
+	}
+}
+
+func TestTheKeyOfAClusterIsChecked(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	e := openAt(t, c.URL())
+	fill(t, e)
+	shut(t, e)
+	wrong := at(t, c.URL())
+	wrong.Key = otherKey
+	if _, err := Open(t.Context(), wrong); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("Open = %v, want ErrWrongKey", err)
+	}
+	wantFilled(t, openAt(t, c.URL()))
+}
+
+// Without its check, data in a cluster is not taken for that of the key at hand.
+func TestAClusterWithDataAndNoKeyCheckIsRefused(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	shut(t, openAt(t, c.URL()))
+	js := jetStreamAt(t, c.URL())
+	if err := js.DeleteStream(t.Context(), "KV_"+metaBucket); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), at(t, c.URL())); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("Open = %v, want ErrWrongKey", err)
+	}
+	if _, ok := streamsAt(t, c.URL())["KV_"+metaBucket]; ok {
+		t.Error("the notes were made anew")
+	}
+}
+
+func TestAStreamThatAClusterLostIsNotMadeAnew(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	shut(t, openAt(t, c.URL()))
+	if err := jetStreamAt(t, c.URL()).DeleteStream(t.Context(), evidenceConfig.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), at(t, c.URL())); err == nil || !strings.Contains(err.Error(), "missing from the cluster") {
+		t.Errorf("Open = %v", err)
+	}
+	if _, ok := streamsAt(t, c.URL())[evidenceConfig.Name]; ok {
+		t.Error("the stream was made anew")
+	}
+}
+
+func TestTheKeyOfAClusterIsChanged(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	e := openAt(t, c.URL())
+	fill(t, e)
+	shut(t, e)
+	both := at(t, c.URL())
+	both.Key, both.OldKey = otherKey, testKey
+	var starting sync.WaitGroup // two replicas at once
+	for range 2 {
+		starting.Go(func() {
+			e, err := Open(t.Context(), both)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer e.Close()
+			wantSealedUnder(t, e.Bucket(Tokens), otherKey)
+		})
+	}
+	starting.Wait()
+	if _, err := Open(t.Context(), at(t, c.URL())); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("with the old key: Open = %v, want ErrWrongKey", err)
+	}
+	after := at(t, c.URL())
+	after.Key = otherKey
+	e = openConfig(t, after)
+	wantFilled(t, e)
+	r, err := readRing(t.Context(), after, e.notes)
+	if r.resealing || len(r.keys) != 2 || err != nil {
+		t.Errorf("%d keys, resealing %v, %v", len(r.keys), r.resealing, err)
+	}
+}
+
+// What one replica has written, another reads at once, whatever server it is
+// connected to. From a follower that is behind it would not.
+func TestReplicasReadTheNewest(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	writer, readers := openAt(t, c.NodeURL(0)).Bucket(Commands), []*Bucket{}
+	for i := range c.Nodes() {
+		readers = append(readers, openAt(t, c.NodeURL(i)).Bucket(Commands))
+	}
+	for i := range 300 {
+		want := fmt.Sprint(i)
+		if _, err := writer.Put(t.Context(), "one", []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		for n, reader := range readers {
+			if got, err := get(reader, t.Context(), "one"); string(got) != want || err != nil {
+				t.Fatalf("through server %d: %q instead of %q, %v", n, got, want, err)
+			}
+		}
+	}
+}
+
+// A load is a replica that does a bit of everything and notes what it was told
+// is stored.
+type load struct {
+	t      *testing.T
+	e      *Engine
+	name   string
+	filed  []string
+	count  int // of updates of a value, each after the one before
+	chunks int
+}
+
+// run goes on until stop is closed. Nothing may fail.
+func (l *load) run(ctx context.Context, stop <-chan struct{}) {
+	j, err := l.e.OpenJournal(ctx, "journal of "+l.name)
+	if err != nil {
+		l.t.Errorf("%s: %v", l.name, err)
+		return
+	}
+	bucket := l.e.Bucket(Commands)
+	revision, err := bucket.Create(ctx, l.name, []byte("0"))
+	if err != nil {
+		l.t.Errorf("%s: %v", l.name, err)
+		return
+	}
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		id := fmt.Sprintf("%s %d", l.name, i)
+		if fresh, err := l.e.File(ctx, id, []byte(id)); !fresh || err != nil {
+			l.t.Errorf("filing %s: %v, %v", id, fresh, err)
+			return
+		}
+		l.filed = append(l.filed, id)
+		if revision, err = bucket.Update(ctx, l.name, fmt.Append(nil, i+1), revision); err != nil {
+			l.t.Errorf("%s: %v", id, err)
+			return
+		}
+		l.count = i + 1
+		_, err := j.Write(bytes.Repeat([]byte{byte(i)}, chunkSize+1))
+		if err == nil {
+			err = j.Checkpoint(ctx, fmt.Append(nil, i+1))
+		}
+		if err != nil {
+			l.t.Errorf("%s: %v", id, err)
+			return
+		}
+		l.chunks = i + 1
+	}
+}
+
+// check fails the test unless all is there.
+func (l *load) check(ctx context.Context, e *Engine) {
+	l.t.Helper()
+	if got, err := get(e.Bucket(Commands), ctx, l.name); string(got) != fmt.Sprint(l.count) || err != nil {
+		l.t.Errorf("%s: the value is %q after %d updates, %v", l.name, got, l.count, err)
+	}
+	j, err := e.OpenJournal(ctx, "journal of "+l.name)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if string(j.State()) != fmt.Sprint(l.chunks) || j.Size() != int64(l.chunks)*(chunkSize+1) {
+		l.t.Errorf("%s: the journal has %d bytes and %q after %d checkpoints", l.name, j.Size(), j.State(), l.chunks)
+	}
+	if got := readJournal(l.t, j); len(got) != l.chunks*(chunkSize+1) {
+		l.t.Errorf("%s: %d bytes of the journal can be read", l.name, len(got))
+	}
+}
+
+// Each server is killed in turn, with all that was asked of it on its way.
+func TestTheDeathOfAnyServerLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	kill := func(i int) {
+		c.Kill(i)
+		time.Sleep(500 * time.Millisecond) // how long it is dead
+		c.Restart(i)
+	}
+	underLoad(t, c, kill)
+}
+
+// A server that hangs keeps its connections and answers nothing.
+func TestAServerThatHangsLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	t.Parallel()
+	c := clustertest.Start(t)
+	underLoad(t, c, func(i int) {
+		c.Stop(i)
+		time.Sleep(3 * time.Second) // how long it hangs
+		c.Continue(i)
+		c.AwaitHealthy(i)
+	})
+}
+
+// underLoad has two replicas at work while there is trouble with each server,
+// and checks that nothing has failed, and nothing is lost or done twice.
+func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(i int)) {
+	stop := make(chan struct{})
+	var loads []*load
+	var running sync.WaitGroup
+	var handled sync.Map // by id: how often
+	var done atomic.Int64
+	working, finish := context.WithCancel(t.Context())
+	defer finish()
+	for i := range 2 {
+		e := openAt(t, c.URL())
+		l := &load{t: t, e: e, name: fmt.Sprint("load ", i)}
+		loads = append(loads, l)
+		running.Go(func() { l.run(t.Context(), stop) })
+		go func() {
+			err := e.Work(working, 4, func(_ context.Context, item Item) error {
+				if _, again := handled.LoadOrStore(item.ID, true); !again {
+					done.Add(1)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Errorf("Work: %v", err)
+			}
+		}()
+	}
+	for i := range c.Nodes() {
+		trouble(i)
+	}
+	close(stop)
+	running.Wait()
+	var filed int
+	for _, l := range loads {
+		filed += len(l.filed)
+		l.check(t.Context(), openAt(t, c.URL()))
+	}
+	deadline := time.Now().Add(patient)
+	for done.Load() < int64(filed) && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if int(done.Load()) != filed || filed < 10 {
+		t.Errorf("%d of %d items were handled", done.Load(), filed)
+	}
+}
+
+// Without a majority nothing can be stored. Whoever waits goes on afterwards.
+func TestAnOutageOfTheClusterIsWaitedOut(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	e := openAt(t, c.URL())
+	got := make(chan string, 1)
+	go func() {
+		err := e.Work(t.Context(), 1, func(_ context.Context, item Item) error { got <- item.ID; return nil })
+		if err != nil {
+			t.Errorf("Work: %v", err)
+		}
+	}()
+	for i := range c.Nodes() {
+		c.Kill(i)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := e.Healthy(ctx); err == nil {
+		t.Error("the engine is healthy without a cluster")
+	}
+	filed := make(chan error, 1)
+	go func() {
+		fresh, err := e.File(t.Context(), "item", nil)
+		if err == nil && !fresh {
+			err = errors.New("it is taken for an old one")
+		}
+		filed <- err
+	}()
+	for i := range c.Nodes() {
+		c.Launch(i)
+	}
+	if err := <-filed; err != nil {
+		t.Error(err)
+	}
+	select {
+	case id := <-got:
+		if id != "item" {
+			t.Errorf("got %q", id)
+		}
+	case <-time.After(patient):
+		t.Error("no item came")
+	}
+}
