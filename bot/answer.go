@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -8,24 +9,26 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/slack-go/slack"
-
 	"auditbot/auditlog"
 	"auditbot/bot/engine"
 	"auditbot/commands"
 )
 
-// patience is how long a command may run, longPatience how long one of those
-// that go on after a restart may, and afterPatience how long it may take to
-// answer it after that. The inbox keeps an item for 24 hours.
+// patience is how long a command may run: one that asks Microsoft, or looks at
+// everything as the doctor does. quickPatience is how long one of those that ask
+// nobody may, longPatience how long one of those that go on after a restart, and
+// afterPatience how long it may take to answer it after that. The time that it
+// waits for its turn counts. The inbox keeps an item for 24 hours.
 const (
 	patience      = 10 * time.Minute
+	quickPatience = time.Minute
 	longPatience  = 20 * time.Hour
 	afterPatience = 30 * time.Minute
 )
@@ -34,6 +37,9 @@ const (
 // a shutdown does not wait for them; and once they are cancelled they answer
 // with what they have.
 var long = []string{"o365-auditlog-search"}
+
+// quick are the commands that ask neither Slack nor Microsoft, and what is none.
+var quick = []string{"help", "cancel", unknown}
 
 // A state is how far the answering of a message is. It is durable before each
 // step that can be seen in Slack, so that whoever takes over knows what may
@@ -47,6 +53,7 @@ type state struct {
 	Cancelled   bool      `json:"cancelled,omitempty"`    // somebody who may wants it to end
 	Uploads     []upload  `json:"uploads,omitempty"`      // what is still to be attached
 	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
+	Plain       string    `json:"plain,omitempty"`        // digest of the answer's text, if it is to be told by nothing else
 
 	revision uint64
 }
@@ -55,7 +62,8 @@ type step string
 
 const (
 	running step = ""        // nothing was posted yet but, perhaps, the progress
-	posting step = "posting" // the answer was posted or was about to be: the thread tells
+	posting step = "posting" // the answer was posted or was about to be: the thread tells, once what was under way has arrived
+	unsure  step = "unsure"  // the same, and nothing is under way
 	posted  step = "posted"  // it stands there; the file may be missing
 )
 
@@ -63,6 +71,7 @@ const (
 type task struct {
 	Message
 	id    string
+	again bool   // an earlier try may have said something
 	asks  Person // the author of the Message
 	line  string
 	name  string // of the command
@@ -74,13 +83,16 @@ type task struct {
 	cancelled chan struct{}          // closed when it is to end with what it has
 	cancel    func()                 // closes cancelled; may be called again
 
+	unbegun bool            // it was cancelled before its turn came
+	instead *commands.Reply // if it is not run, the answer
+
 	mu    sync.Mutex // held while state is changed and saved as the command runs
 	state state
 	over  bool // the command does not run any more
 }
 
 func (b *Bot) newTask(item engine.Item) *task {
-	t := &task{id: item.ID, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
+	t := &task{id: item.ID, again: item.Again, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
 	t.cancel = sync.OnceFunc(func() { close(t.cancelled) })
 	t.log = b.Log.With("item", t.id)
 	return t
@@ -99,8 +111,11 @@ func (t *task) isCancelled() bool {
 }
 
 func (t *task) patience() time.Duration {
-	if t.long() {
+	switch {
+	case t.long():
 		return longPatience
+	case slices.Contains(quick, t.name):
+		return quickPatience
 	}
 	return patience
 }
@@ -122,6 +137,9 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
 	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(b.late, func() { end(errStopping) })()
 	if r, err := b.admit(ctx, t); err != nil {
 		return err
 	} else if r != nil {
@@ -133,16 +151,10 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
-	if t.long() {
-		leave, ok := b.enterLong()
-		if !ok && !t.state.Cancelled && t.GivenUp == "" {
-			return b.queue(ctx, t)
-		}
-		if ok {
-			defer leave()
-		}
+	if err := b.look(ctx, t); err != nil {
+		return err
 	}
-	return b.goOn(ctx, t, mistake)
+	return b.inTurn(ctx, t, func() error { return b.goOn(ctx, t, mistake) })
 }
 
 // admit looks who asks, and is why they are not served; nil if they are. With an
@@ -163,29 +175,23 @@ func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 	return b.refuse(ctx, t, r)
 }
 
-// queue shows in the thread that a command has to wait for others to end. Its
-// error brings the item back.
-func (b *Bot) queue(ctx context.Context, t *task) error {
-	if t.state.Step != running {
-		return errBusy
+// showWaiting shows in the thread that a command has to wait, and what for.
+func (b *Bot) showWaiting(ctx context.Context, t *task, why string) {
+	t.mu.Lock()
+	shown := t.state.Step != running || t.state.Progress != ""
+	t.mu.Unlock()
+	if shown {
+		return
 	}
-	b.tasks.queue(t)
-	if t.state.Progress != "" {
-		return errBusy
-	}
-	text := fmt.Sprintf("⏳ `%s` waits: %d searches run, which is as many as may. It begins by itself.", mrkdwn(b.Prefix+t.name), cap(b.tasks.long))
-	f := section(text)
+	f := section(fmt.Sprintf("⏳ `%s` waits: %s. It begins by itself.", mrkdwn(b.Prefix+t.name), mrkdwn(why)))
 	f.blocks = append(f.blocks, cancelButton(t.id))
-	ts, err := b.say(ctx, t.Channel, t.Place(), f, slack.SlackMetadata{})
-	noteErr := b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began }) // cancel needs it, whether it was said or not
-	if err := errors.Join(err, noteErr); err != nil {
+	if _, err := b.sayProgress(ctx, ctx, t, f); err != nil {
 		t.log.Warn("showing that a command waits", "err", err)
 	}
-	return errBusy
 }
 
-// dropQueued takes a command that is refused now out of those that wait for a
-// place, and the button that cancels it out of the thread.
+// dropQueued takes a command that is refused now out of those that wait for
+// their turn, and the button that cancels it out of the thread.
 func (b *Bot) dropQueued(ctx context.Context, t *task) {
 	b.tasks.drop(t)
 	if err := b.load(ctx, t); err != nil {
@@ -200,19 +206,34 @@ func (b *Bot) dropQueued(ctx context.Context, t *task) {
 	}
 }
 
-// goOn takes a task on from its state.
-func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
+// look finds out whether the thread has the answer, if it may have.
+func (b *Bot) look(ctx context.Context, t *task) error {
+	if t.state.Step != posting && t.state.Step != unsure {
+		return nil
+	}
 	if t.state.Step == posting {
-		found, err := b.answered(ctx, t)
-		if err != nil {
-			return err
-		}
-		t.state.Step = running
-		if found {
-			t.state.Step = posted
-			b.settleProgress(ctx, t)
+		select {
+		case <-time.After(b.underWay):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-b.life.Done():
+			return errStopping
 		}
 	}
+	found, err := b.answered(ctx, t)
+	if err != nil {
+		return err
+	}
+	t.state.Step = running
+	if found {
+		t.state.Step = posted
+		b.settleProgress(ctx, t)
+	}
+	return nil
+}
+
+// goOn takes a task on from its state.
+func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 	if t.state.Step == running {
 		reply, err := b.run(ctx, t, mistake)
 		if err != nil {
@@ -235,8 +256,8 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 
 // run runs the command while the thread shows, from the first second on, that
 // it runs. Whatever the command ends with, even a panic, becomes a reply. An
-// error brings the item back: it is [errStopping], or that of a command of which
-// it is not known whether it waits for a sign-in.
+// error brings the item back: it is why ctx ended, [errStopping], or that of a
+// command of which it is not known whether it waits for a sign-in.
 func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, error) {
 	b.tasks.begin(t)
 	defer b.tasks.end(t)
@@ -248,12 +269,19 @@ func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, 
 	var reply commands.Reply
 	var err error
 	switch {
+	case t.instead != nil:
+		return *t.instead, nil
+	case t.unbegun:
+		return b.giveUp(ctx, t, commands.Reply{Title: "⏹ Cancelled", Text: "It had not begun yet."})
 	case t.GivenUp != "":
 		return b.giveUp(ctx, t, commands.Reply{Title: t.GivenUp, Text: "The command does not go on; to try again, type it again."})
 	case t.state.Waits != "":
 		err = &commands.NeedSignIn{Instance: t.state.Waits, Err: errors.New("the command waits already")}
 	default:
 		reply, err = b.try(ctx, t)
+	}
+	if ctx.Err() != nil { // whatever it ended with
+		return commands.Reply{}, context.Cause(ctx)
 	}
 	if need, ok := errors.AsType[*commands.NeedSignIn](err); ok {
 		return b.waitForSignIn(ctx, t, need)
@@ -280,20 +308,61 @@ func status(r commands.Reply) string {
 }
 
 // try runs the command. A panic in it is an error. With [errStopping], whatever
-// it ended with is not its end.
-func (b *Bot) try(ctx context.Context, t *task) (reply commands.Reply, err error) {
+// it ended with is not its end. A command that does not heed the end of its time
+// is an error too, and goes on by itself.
+func (b *Bot) try(ctx context.Context, t *task) (commands.Reply, error) {
 	ctx, end := b.bound(ctx, t)
 	defer end()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-		cause := context.Cause(ctx)
-		if errors.Is(cause, errStopping) || err != nil && errors.Is(cause, errCancelled) {
-			reply, err = commands.Reply{}, cause
-		}
+	type outcome struct {
+		commands.Reply
+		err error
+	}
+	ended := make(chan outcome, 1)
+	stack := make(chan func() string, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			if p := recover(); p != nil {
+				o.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			ended <- o
+		}()
+		stack <- stackOf()
+		o.Reply, o.err = b.perform(ctx, b.env(t), t.line)
 	}()
-	return b.perform(ctx, b.env(t), t.line)
+	var o outcome
+	select {
+	case o = <-ended:
+	case <-ctx.Done():
+		select {
+		case o = <-ended:
+		case <-time.After(heed):
+			t.log.Error("a command does not end; it is given up", "why", context.Cause(ctx), "stack", (<-stack)())
+			o.err = fmt.Errorf("the command did not heed the end of its time: %v", context.Cause(ctx)) // which explains nothing
+		}
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errStopping) || o.err != nil && errors.Is(cause, errCancelled) {
+		return commands.Reply{}, cause
+	}
+	return o.Reply, o.err
+}
+
+// stackOf returns what tells where the goroutine that calls it is then.
+func stackOf() func() string {
+	head := make([]byte, 64)
+	head = head[:runtime.Stack(head, false)]
+	name, _, _ := bytes.Cut(head, []byte(" [")) // "goroutine 12"
+	return func() string {
+		all := make([]byte, 1<<20)
+		all = all[:runtime.Stack(all, true)]
+		for one := range bytes.SplitSeq(all, []byte("\n\n")) {
+			if bytes.HasPrefix(one, append(name, " ["...)) {
+				return string(one)
+			}
+		}
+		return "not found"
+	}
 }
 
 // explain turns an error into a reply, and logs it under an id if it is not

@@ -10,6 +10,7 @@
 //   - message.go, typed.go: which events are messages of people, and what they
 //     typed before Slack rewrote it.
 //   - access.go: who is served where.
+//   - turns.go: nobody's commands hold up those of others.
 //   - answer.go: a worker takes a message from the inbox, runs the command, and
 //     sees to it that the answer is posted once, whatever breaks in between.
 //   - progress.go, cancel.go: what the thread shows of a command that takes a
@@ -34,6 +35,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,25 +70,32 @@ type Bot struct {
 	people people
 	codes  codes
 	tasks  tasks
+	quick  *lineup
+	long   *lineup
 	life   context.Context // done when the bot is to stop
+	late   context.Context // done when what is left of the commands is to be left to the next start
 
 	perform func(context.Context, commands.Env, string) (commands.Reply, error) // commands.Run, but for tests
 
 	inbox func(ctx context.Context, id string, data []byte) (fresh bool, err error) // Engine.File, but for tests
+
+	underWay time.Duration // postTimeout, but for tests
 }
 
-// workers is how many commands run at once, and longWorkers how many of them
-// may be long ones. Those wait for the network for hours; with the rest,
-// nobody waits for !cancel or !help.
+// When the bot is to stop, commands that are answered soon are waited for, for
+// stopPatience; a sign-in that has just begun and what has just arrived from
+// Slack take less. What does not heed the end of its time is given up after
+// heed.
 const (
-	workers     = 32
-	longWorkers = 24
+	stopPatience = 20 * time.Second
+	heed         = 3 * time.Second
 )
 
 // Run serves until ctx is done, and then returns nil once the commands that
-// run have been answered, or, if they are long ones, have stopped to go on at
-// the next start; or until Slack will have no more connections, and returns why.
-// Tokens that Slack does not accept are such a failure.
+// run have been answered, or, if they are long ones or take for longer than
+// stopPatience, have been handed back to go on at the next start; or until Slack
+// will have no more connections, and returns why. Tokens that Slack does not
+// accept are such a failure.
 func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	if !b.Access.Set() {
 		return errors.New("nobody is allowed to ask: set access.analysts, or access.everyone: true")
@@ -99,8 +108,13 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	defer cancel(nil)
 	b.people = people{users: map[string]aged[profile]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
 	b.codes = codes{life: ctx, open: map[string]*code{}}
-	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}, long: make(chan struct{}, longWorkers)}
+	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}}
+	b.quick, b.long = &lineup{limits: quickLimits}, &lineup{limits: longLimits}
 	b.life = ctx
+	late, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	b.late = late
+	b.underWay = cmp.Or(b.underWay, postTimeout)
 	if b.perform == nil {
 		b.perform = commands.Run
 	}
@@ -118,8 +132,17 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	running.Go(func() { b.endLongWaits(ctx, time.Tick(waitCheck)) })
 	running.Go(func() {
 		defer b.codes.polling.Wait() // after the last command that can begin a sign-in
-		if err := b.Engine.Work(ctx, workers, b.answer); err != nil {
+		defer end()
+		if err := b.Engine.Work(ctx, inHand, b.answer); err != nil {
 			cancel(fmt.Errorf("taking commands from the inbox: %w", err))
+		}
+	})
+	running.Go(func() {
+		<-ctx.Done()
+		select {
+		case <-time.After(stopPatience):
+			end()
+		case <-late.Done():
 		}
 	})
 	err := b.receive(ctx, sockets)

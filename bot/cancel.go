@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -20,7 +21,6 @@ import (
 var (
 	errStopping  = errors.New("auditbot is stopping: the command goes on at the next start")
 	errCancelled = errors.New("the command was cancelled and took no notice")
-	errBusy      = errors.New("as many long commands run as may: this one is tried again later")
 )
 
 // grace is for how long a command that was cancelled may go on, and longGrace
@@ -34,8 +34,7 @@ const (
 type tasks struct {
 	mu      sync.Mutex
 	running map[string]*task
-	queued  map[string]*task // that found no place when they were tried last
-	long    chan struct{}    // has a place for each long command
+	queued  map[string]*task // that wait for their turn
 }
 
 func (k *tasks) begin(t *task) {
@@ -51,18 +50,18 @@ func (k *tasks) queue(t *task) {
 	k.queued[t.id] = t
 }
 
-// drop forgets a command that found no place.
+// drop forgets a command that waits for its turn no longer.
 func (k *tasks) drop(t *task) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.queued, t.id)
 }
 
-// find is the command with this id if it runs, or nil.
+// find is the command with this id if it runs or waits for its turn, or nil.
 func (k *tasks) find(id string) *task {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.running[id]
+	return cmp.Or(k.running[id], k.queued[id])
 }
 
 // end is called when the command does not run any more: from then on its
@@ -93,22 +92,12 @@ func (k *tasks) of(ok func(*task) bool) []*task {
 	return found
 }
 
-// enterLong takes a place for a long command, if there is one.
-func (b *Bot) enterLong() (leave func(), ok bool) {
-	select {
-	case b.tasks.long <- struct{}{}:
-		return func() { <-b.tasks.long }, true
-	default:
-		return nil, false
-	}
-}
-
 // bound is ctx until the command in t has to end: when it has run for too
 // long; a while after it was cancelled, if it takes no notice; and, if it goes
 // on after a restart, when the bot stops. A long command that has run for too
 // long is cancelled, so that it answers with what it has.
 func (b *Bot) bound(ctx context.Context, t *task) (context.Context, func()) {
-	most, after := patience, grace
+	most, after := t.patience(), grace
 	var stopping <-chan struct{}
 	var enough, late <-chan time.Time
 	if t.long() {

@@ -173,11 +173,14 @@ func (b *Bot) command(m Message) (line string, ok bool, err error) {
 	return line, true, err
 }
 
+// unknown is in the place of a command's name where there is no such command.
+const unknown = "unknown"
+
 // nameOf is the command that a line calls, for the log.
 func (b *Bot) nameOf(line string) string {
 	name, _ := commands.Name(b.Prefix, line)
 	if !commands.Known(name) {
-		return "unknown"
+		return unknown
 	}
 	return name
 }

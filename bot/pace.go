@@ -31,7 +31,7 @@ import (
 // Each process has a pace of its own. Several replicas can be too fast together;
 // then it is Slack that slows them down.
 type Pace struct {
-	HTTP *http.Client // that sends; its Timeout is for one try, without the wait before it
+	HTTP *http.Client // that sends; its Timeout is for one try of what may be slow, without the wait before it
 	Log  *slog.Logger
 
 	mu      sync.Mutex
@@ -44,6 +44,7 @@ type Pace struct {
 type method struct {
 	tier  int  // requests a minute
 	again bool // it may be done twice
+	slow  bool // Slack may take longer over it than postTimeout
 }
 
 // hundreds is what Slack calls hundreds a minute, and for messages into all
@@ -68,7 +69,7 @@ var paced = map[string]method{
 	"users.info":                   {tier: 100, again: true},
 	"usergroups.users.list":        {tier: 20, again: true},
 	"files.getUploadURLExternal":   {tier: 100, again: true},
-	"files.completeUploadExternal": {tier: 100},
+	"files.completeUploadExternal": {tier: 100, slow: true},
 }
 
 const (
@@ -88,12 +89,16 @@ func (p *Pace) Do(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return p.HTTP.Do(req)
 	}
+	client := *p.HTTP
+	if !m.slow {
+		client.Timeout = postTimeout
+	}
 	budgets := p.budgetsOf(name, m, req)
 	for try := 1; ; try++ {
 		if err := p.wait(req.Context(), budgets); err != nil {
 			return nil, err
 		}
-		resp, err := p.HTTP.Do(req)
+		resp, err := client.Do(req)
 		pause, again := p.learn(req, budgets, resp, err)
 		if !again || try == sendTries {
 			return resp, err

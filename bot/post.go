@@ -2,7 +2,13 @@ package bot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -14,8 +20,64 @@ import (
 // asked.
 const callAfter = time.Minute
 
-// answerEvent marks our answers, with the id of the command in the payload.
-const answerEvent = "auditbot_answer"
+// postTimeout is how long Slack may take over one request, its uploads aside. An
+// earlier try may have one under way for as long, from whatever process.
+const postTimeout = 10 * time.Second
+
+// A mark tells a message of ours from all others: what it is, and the id of the
+// command that it is for. It is in the metadata of the message, which
+// workspaces may refuse, and in the block_id of a block. What is ephemeral
+// cannot be looked up, marked or not.
+type mark struct{ what, id string }
+
+// What there is in a thread for one command.
+const (
+	answerEvent   = "auditbot_answer"
+	progressEvent = "auditbot_progress"
+	noteEvent     = "auditbot_note" // what else is said
+)
+
+func (m mark) metadata() slack.SlackMetadata {
+	return slack.SlackMetadata{EventType: m.what, EventPayload: map[string]any{"command": m.id}}
+}
+
+// blockID is below 255 characters: an id has two channels and three ts at most.
+// https://docs.slack.dev/reference/block-kit/blocks/section-block
+func (m mark) blockID() string { return m.what + "/" + m.id }
+
+// put marks the blocks of f. Markdown blocks lose their block_id, so where there
+// are no others a line under them has it.
+// https://docs.slack.dev/reference/block-kit/blocks/markdown-block/
+func (m mark) put(f form) form {
+	for _, b := range f.blocks {
+		switch b := b.(type) {
+		case *slack.SectionBlock:
+			b.BlockID = m.blockID()
+			return f
+		case *slack.RichTextBlock:
+			b.BlockID = m.blockID()
+			return f
+		}
+	}
+	if len(f.blocks) > 0 {
+		line := slack.NewDividerBlock()
+		line.BlockID = m.blockID()
+		f.blocks = append(slices.Clip(f.blocks), line)
+	}
+	return f
+}
+
+// on tells whether a message has the mark.
+func (m mark) on(posted slack.Message) bool {
+	return posted.Metadata.EventType == m.what && posted.Metadata.EventPayload["command"] == m.id ||
+		slices.ContainsFunc(posted.Blocks.BlockSet, func(b slack.Block) bool { return b.ID() == m.blockID() })
+}
+
+// digest is what a text is known by. Slack may change the white space in it.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(strings.Join(strings.Fields(text), " ")))
+	return hex.EncodeToString(sum[:])
+}
 
 // post puts the answer into the thread, in the best form that the workspace
 // takes. An error means that it may or may not stand there: the next try looks.
@@ -26,6 +88,12 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	}
 	err := b.postForms(ctx, t, r)
 	if passing(err) {
+		if answeredIt(err) {
+			t.state.Step = unsure
+			if err := b.save(ctx, t); err != nil {
+				t.log.Warn("noting that Slack has answered", "err", err)
+			}
+		}
 		return fmt.Errorf("posting the answer: %w", err)
 	}
 	if err != nil {
@@ -40,16 +108,33 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	return b.save(ctx, t)
 }
 
+// answeredIt tells whether err is what Slack answered to a request: it does
+// nothing more about it then. What stands between it and us gives up earlier.
+func answeredIt(err error) bool {
+	if status, ok := errors.AsType[slack.StatusCodeError](err); ok {
+		return status.Code != http.StatusBadGateway && status.Code != http.StatusGatewayTimeout
+	}
+	_, limited := errors.AsType[*slack.RateLimitedError](err)
+	return limited || refused(err)
+}
+
 // postForms tries the forms of a reply, plainer and plainer, and the last one
-// without anything but its text.
+// without anything but its text, by which it is known then: nothing else of ours
+// in a thread has the same text as an answer, but for the answer to the same
+// command when it was typed there twice.
 func (b *Bot) postForms(ctx context.Context, t *task, r commands.Reply) error {
 	all := forms(r, openingOf(t))
-	mark := answerMark(t.id)
+	is := answerMark(t.id)
 	for i, f := range append(all, all[len(all)-1]) {
+		f, metadata := is.put(f), is.metadata()
 		if i == len(all) {
-			mark = slack.SlackMetadata{}
+			metadata = slack.SlackMetadata{}
+			t.state.Plain = digest(f.text)
+			if err := b.save(ctx, t); err != nil {
+				return err
+			}
 		}
-		_, err := b.say(ctx, t.Channel, t.Place(), f, mark)
+		_, err := b.say(ctx, t.Channel, t.Place(), f, metadata)
 		if err == nil || passing(err) || misplaced(err) || i == len(all) {
 			return err
 		}
@@ -70,8 +155,16 @@ func openingOf(t *task) opening {
 	return opening{}
 }
 
-func answerMark(id string) slack.SlackMetadata {
-	return slack.SlackMetadata{EventType: answerEvent, EventPayload: map[string]any{"command": id}}
+func answerMark(id string) mark { return mark{answerEvent, id} }
+
+// sayOnce posts a message with a mark, unless an earlier try has.
+func (b *Bot) sayOnce(ctx context.Context, t *task, f form, m mark) (ts string, err error) {
+	if t.again {
+		if ts, err = b.find(ctx, t, m.on); ts != "" || err != nil {
+			return ts, err
+		}
+	}
+	return b.say(ctx, t.Channel, t.Place(), m.put(f), m.metadata())
 }
 
 // say posts a message. Nothing in it is unfurled, and no name or address in
@@ -108,23 +201,30 @@ func (b *Bot) update(ctx context.Context, channel, ts string, f form) error {
 // answered looks whether the thread has the answer to t. It is asked only
 // where an earlier try may have posted it.
 func (b *Bot) answered(ctx context.Context, t *task) (bool, error) {
+	ts, err := b.find(ctx, t, func(m slack.Message) bool {
+		return answerMark(t.id).on(m) || t.state.Plain != "" && m.User == b.self.user && digest(m.Text) == t.state.Plain
+	})
+	return ts != "", err
+}
+
+// find looks for a message in the thread of t, and returns its ts, or "". If
+// Slack does not let us look, it is taken for missing.
+func (b *Bot) find(ctx context.Context, t *task, is func(slack.Message) bool) (ts string, err error) {
 	q := slack.GetConversationRepliesParameters{ChannelID: t.Channel, Timestamp: t.Place(), Oldest: t.since(), Limit: 200, IncludeAllMetadata: true}
 	for {
 		messages, more, next, err := b.Slack.GetConversationRepliesContext(ctx, &q)
 		if passing(err) {
-			return false, fmt.Errorf("looking for the answer in the thread: %w", err)
+			return "", fmt.Errorf("looking into the thread: %w", err)
 		}
 		if err != nil {
-			t.log.Warn("looking for the answer in the thread; taking it for missing", "err", err)
-			return false, nil
+			t.log.Warn("looking into the thread; taking what is looked for for missing", "err", err)
+			return "", nil
 		}
-		for _, m := range messages {
-			if m.Metadata.EventType == answerEvent && m.Metadata.EventPayload["command"] == t.id {
-				return true, nil
-			}
+		if i := slices.IndexFunc(messages, is); i >= 0 {
+			return messages[i].Timestamp, nil
 		}
 		if !more || next == "" {
-			return false, nil
+			return "", nil
 		}
 		q.Cursor = next
 	}
@@ -137,9 +237,14 @@ func (b *Bot) tellApart(ctx context.Context, t *task, why error) error {
 		return nil // there is no other place
 	}
 	dm, err := b.openDM(ctx, t.User)
-	if err == nil {
+	told := false
+	if err == nil && t.again {
+		told, err = b.wasTold(ctx, t, dm)
+	}
+	if err == nil && !told {
 		text := fmt.Sprintf("Your command in <#%s> could not be answered there: Slack says %q. Invite me to the channel, or ask here.", t.Channel, why)
-		_, err = b.say(ctx, dm, "", section(text), slack.SlackMetadata{})
+		m := mark{noteEvent, t.id}
+		_, err = b.say(ctx, dm, "", m.put(section(text)), m.metadata())
 	}
 	if passing(err) {
 		return fmt.Errorf("telling somebody that their command cannot be answered: %w", err)
@@ -150,6 +255,17 @@ func (b *Bot) tellApart(ctx context.Context, t *task, why error) error {
 	return nil
 }
 
+// wasTold looks whether an earlier try has told the author of t in their direct
+// messages that it is not answered. The last ones there are enough.
+func (b *Bot) wasTold(ctx context.Context, t *task, dm string) (bool, error) {
+	q := slack.GetConversationHistoryParameters{ChannelID: dm, Oldest: t.since(), Limit: 200, IncludeAllMetadata: true}
+	found, err := b.Slack.GetConversationHistoryContext(ctx, &q)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(found.Messages, mark{noteEvent, t.id}.on), nil
+}
+
 // section is a form with text of our own in Slack's markup.
 func section(text string) form {
 	block := slack.NewSectionBlock(&slack.TextBlockObject{Type: slack.MarkdownType, Text: text, Verbatim: true}, nil, nil)
@@ -157,14 +273,15 @@ func section(text string) form {
 }
 
 // refuse tells somebody that they are not served, where only they see it. To
-// strangers it says nothing.
+// strangers it says nothing. What is ephemeral may come twice if the bot dies
+// right after it: nobody can look whether it was said.
 func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) error {
 	if r.tell == "" {
 		return nil
 	}
 	var err error
 	if t.Direct() {
-		_, err = b.say(ctx, t.Channel, t.Place(), section(r.tell), slack.SlackMetadata{})
+		_, err = b.sayOnce(ctx, t, section(r.tell), mark{noteEvent, t.id})
 	} else {
 		options := section(r.tell).options()
 		if t.Thread != "" {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slack-go/slack"
-
 	"auditbot/auditlog"
 	"auditbot/commands"
 )
@@ -64,8 +62,8 @@ func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
 	return func() { over(); showing.Wait() }
 }
 
-// beginProgress posts the message, unless the try before has, and tells
-// whether there is one. Busy lasts as long as the command.
+// beginProgress posts the message, unless it is there, and tells whether it is
+// then. Busy lasts as long as the command.
 func (b *Bot) beginProgress(ctx, busy context.Context, t *task) bool {
 	t.mu.Lock()
 	ts := t.state.Progress
@@ -74,19 +72,40 @@ func (b *Bot) beginProgress(ctx, busy context.Context, t *task) bool {
 		b.editUnhurried(ctx, busy, t, b.progressForm(t, nil)) // it may say that the command waits
 		return true
 	}
-	ts, err := b.say(unhurried(ctx, busy), t.Channel, t.Place(), b.progressForm(t, nil), slack.SlackMetadata{})
-	if errors.Is(err, errOvertaken) {
+	found, err := b.sayProgress(ctx, unhurried(ctx, busy), t, b.progressForm(t, nil))
+	switch {
+	case errors.Is(err, errOvertaken):
 		return false
-	}
-	if err != nil {
+	case err != nil:
 		t.log.Warn("showing that a command runs", "err", err)
-		return false
+	case found:
+		b.editUnhurried(ctx, busy, t, b.progressForm(t, nil))
 	}
-	err = b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began })
-	if err != nil {
-		t.log.Warn("remembering the message that shows that a command runs", "err", err)
+	return t.state.Progress != ""
+}
+
+// sayProgress posts the message that shows that a command runs or waits, with
+// the context says, and writes down which one it is, and whose command. If an
+// earlier try has posted it, which was cut off before it had written that down,
+// it is found.
+func (b *Bot) sayProgress(ctx, says context.Context, t *task, f form) (found bool, err error) {
+	m := mark{progressEvent, t.id}
+	ts := ""
+	if t.again {
+		if ts, err = b.find(says, t, m.on); err != nil {
+			return false, err
+		}
+		found = ts != ""
 	}
-	return true
+	if !found {
+		ts, err = b.say(says, t.Channel, t.Place(), m.put(f), m.metadata())
+		if errors.Is(err, errOvertaken) {
+			return false, err
+		}
+	}
+	// Cancel needs this, whether the message was posted or not.
+	noteErr := b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began })
+	return found, errors.Join(err, noteErr)
 }
 
 // followProgress edits the message with what the command tells, the latest

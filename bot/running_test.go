@@ -76,6 +76,7 @@ func (s *stage) start() {
 		Prefix:    "!",
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
+		underWay:  time.Second, // the simulator is done with a request sooner
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {

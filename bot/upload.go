@@ -223,7 +223,7 @@ func (b *Bot) sayMissing(ctx context.Context, t *task, name string, why error) e
 		reason = "the workspace does not allow files like it"
 	}
 	text := fmt.Sprintf("⚠️ %s not attached: %s. What stands above is still right. The log has more under %s.", what, reason, id)
-	if _, err := b.say(ctx, t.Channel, t.Place(), section(text), slack.SlackMetadata{}); passing(err) {
+	if _, err := b.sayOnce(ctx, t, section(text), mark{noteEvent, t.id + "/" + name}); passing(err) {
 		return fmt.Errorf("saying that a file is missing: %w", err)
 	}
 	return nil

@@ -122,7 +122,7 @@ func (b *Bot) endWaitingOf(ctx context.Context, t *task, key string) error {
 // what it had found until then and, in front of that, told; or with told alone
 // if that is nothing. The error is [errStopping].
 func (b *Bot) giveUp(ctx context.Context, t *task, told commands.Reply) (commands.Reply, error) {
-	if !t.long() || t.state.Waits != "" { // what waits may run elsewhere by now
+	if !t.long() || t.unbegun && !t.again || t.state.Waits != "" { // what waits may run elsewhere by now
 		return told, nil
 	}
 	t.cancel() // so that it asks Microsoft for nothing more

@@ -314,6 +314,18 @@ func unknown(prefix, name string) *Mistake {
 	return m.hintf("%shelp lists all commands", prefix)
 }
 
+// Using is the name of the instance that a line picks, in lower case; "" if it
+// leaves that to the default or cannot be read.
+func Using(line string) string {
+	all, _ := words(line)
+	for _, w := range all {
+		if w.name == "using" {
+			return strings.ToLower(w.value)
+		}
+	}
+	return ""
+}
+
 // instance is the one that using=name picks, or the default.
 func (e Env) instance(name string) (Instance, error) {
 	if len(e.Instances) == 0 {

@@ -107,7 +107,8 @@ type Config struct {
 	Log *slog.Logger // nil means no log
 
 	// AckWait is how long after a worker's process has died its item is
-	// handed out again; zero means 30 s. The owner's value counts.
+	// handed out again, unless that was the owner and there is a new one; zero
+	// means 30 s. The owner's value counts.
 	AckWait time.Duration
 }
 
@@ -135,6 +136,7 @@ type Engine struct {
 	gone     chan struct{} // closed when nc is
 	js       jetstream.JetStream
 	inbox    jetstream.Stream
+	before   uint64 // the last item of the inbox that others than this process may have worked on
 	worker   jetstream.Consumer
 	evidence jetstream.Stream
 	journals jetstream.Stream

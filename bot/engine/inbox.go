@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -27,8 +28,13 @@ type Item struct {
 	ID       string
 	Data     []byte
 	Tries    int       // how often it was handed out, this time included: 1 the first time
+	Again    bool      // somebody may have worked on it before, be it in a process that is gone
 	Received time.Time // when it was filed, UTC
 }
+
+// ErrLost is why the context of an item ends that may be another worker's by
+// now: the server has not confirmed for too long that this one still has it.
+var ErrLost = errors.New("the inbox cannot be reached, so the item may be another worker's by now")
 
 // File puts data into the inbox and returns once it is on disk. An id that was
 // filed within the last 24 hours is not filed again, whatever became of its
@@ -55,12 +61,16 @@ func (e *Engine) File(ctx context.Context, id string, data []byte) (fresh bool, 
 // Work hands items to do, in up to as many goroutines as there are workers,
 // until ctx is done or the engine is closed; it then begins no call of do, waits
 // for those that run, and returns nil. Their own context carries the values of
-// ctx and is not cancelled by it: do must bound itself.
+// ctx and is not cancelled by it: do must bound itself. It ends with [ErrLost]
+// as its cause before the item can be another worker's: do must do nothing more
+// then that can be seen, and what it returns does not count.
 //
 // An item is done when do returns nil, and is never handed out again. After an
 // error or a panic it is, with a growing delay of up to a minute, until it is
-// done or a day old. So it is if the process dies, after Config.AckWait: what
-// do did before it died, it must be able to find and finish.
+// done or a day old; after an error when ctx is done, at once, to whoever works
+// then. So it is if the process dies, after Config.AckWait, or at once when the
+// folder has a new owner: what do did before it died, it must be able to find
+// and finish.
 func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context, Item) error) error {
 	e.mu.Lock()
 	if e.closing.Err() != nil {
@@ -98,7 +108,7 @@ func (e *Engine) Work(ctx context.Context, workers int, do func(context.Context,
 		}
 		running.Go(func() {
 			defer func() { <-free }()
-			e.handle(context.WithoutCancel(ctx), msg, do)
+			e.handle(ctx, msg, do)
 		})
 	}
 }
@@ -177,8 +187,10 @@ func giveBack(items jetstream.MessagesContext) {
 	}
 }
 
-// handle works on one item and tells the server how it went.
-func (e *Engine) handle(ctx context.Context, msg jetstream.Msg, do func(context.Context, Item) error) {
+// handle works on one item and tells the server how it went. Once working is
+// done, what is not done is for others.
+func (e *Engine) handle(working context.Context, msg jetstream.Msg, do func(context.Context, Item) error) {
+	ctx := context.WithoutCancel(working)
 	item, err := e.item(msg)
 	if err != nil {
 		e.log.Error("dropping an item that cannot be read", "subject", msg.Subject(), "err", err)
@@ -186,19 +198,30 @@ func (e *Engine) handle(ctx context.Context, msg jetstream.Msg, do func(context.
 		return
 	}
 	log := e.log.With("item", item.ID, "tries", item.Tries)
-	done, err := e.isDone(ctx, msg.Subject())
+	held, stop := e.keep(ctx, msg)
+	done, err := e.isDone(held, msg.Subject())
 	if err == nil && !done {
-		stop := e.keep(msg)
-		err = e.try(ctx, item, do)
-		stop()
+		err = e.try(held, item, do)
 	}
-	if err != nil {
+	stop()
+	switch {
+	case errors.Is(context.Cause(held), ErrLost):
+		log.Warn("an item is given up", "err", ErrLost)
+	case err != nil && working.Err() != nil:
+		log.Info("an item is handed back", "err", err)
+		_ = msg.Nak() // if it is lost, AckWait comes to the same
+	case err != nil:
 		delay := retryDelay(item.Tries)
 		log.Warn("an item failed and will be tried again", "in", delay, "err", err)
 		_ = msg.NakWithDelay(delay) // if it is lost, AckWait comes to the same
-		return
+	default:
+		e.finish(ctx, msg, done, log)
 	}
-	if !done {
+}
+
+// finish makes it durable that an item is done.
+func (e *Engine) finish(ctx context.Context, msg jetstream.Msg, marked bool, log *slog.Logger) {
+	if !marked {
 		if err := e.markDone(ctx, msg.Subject()); err != nil {
 			log.Error("marking an item as done", "err", err)
 		}
@@ -221,7 +244,8 @@ func (e *Engine) item(msg jetstream.Msg) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
-	return Item{ID: id, Data: data, Tries: int(meta.NumDelivered), Received: meta.Timestamp.UTC()}, nil
+	again := meta.NumDelivered > 1 || meta.Sequence.Stream <= e.before
+	return Item{ID: id, Data: data, Tries: int(meta.NumDelivered), Again: again, Received: meta.Timestamp.UTC()}, nil
 }
 
 // try calls do. A panic in it is an error like any other.
@@ -235,23 +259,34 @@ func (e *Engine) try(ctx context.Context, item Item, do func(context.Context, It
 	return do(ctx, item)
 }
 
-// keep tells the server that msg is being worked on, until stop is called.
-func (e *Engine) keep(msg jetstream.Msg) (stop func()) {
-	quit := make(chan struct{})
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		beat := time.NewTicker(e.worker.CachedInfo().Config.AckWait / 3)
-		defer beat.Stop()
-		for {
+// keep tells the server again and again that msg is being worked on, until stop
+// is called. The context ends with [ErrLost] if the server has not confirmed
+// that for so long that it may soon hand the item to somebody else. An
+// acknowledgement that is sent as a request is answered by the consumer's
+// leader (processAck in nats-server's consumer.go).
+func (e *Engine) keep(ctx context.Context, msg jetstream.Msg) (held context.Context, stop func()) {
+	held, end := context.WithCancelCause(ctx)
+	ackWait := e.worker.CachedInfo().Config.AckWait
+	last := ackWait - ackWait/6
+	losing := time.AfterFunc(last, func() { end(ErrLost) })
+	go func() { // nobody waits for it: nats.go may be stuck in writing
+		for wait := ackWait / 3; ; {
 			select {
-			case <-beat.C:
-				_ = msg.InProgress() // the next one may get through
-			case <-quit:
+			case <-time.After(wait):
+			case <-held.Done():
 				return
 			}
+			sent := time.Now()
+			beat, cancel := context.WithTimeout(held, ackWait/6)
+			_, err := e.nc.RequestWithContext(beat, msg.Reply(), []byte("+WPI"))
+			cancel()
+			if wait = ackWait / 30; err == nil {
+				losing.Reset(time.Until(sent.Add(last)))
+				wait = ackWait / 3
+			}
 		}
-	})
-	return func() { close(quit); beating.Wait() }
+	}()
+	return held, func() { losing.Stop(); end(nil) }
 }
 
 // isDone tells whether the item at subject has its mark. It does not rely on

@@ -91,7 +91,9 @@ func parts() []part {
 }
 
 func findInbox(ctx context.Context, e *Engine) (err error) {
-	e.inbox, err = e.js.Stream(ctx, inboxConfig.Name)
+	if e.inbox, err = e.js.Stream(ctx, inboxConfig.Name); err == nil {
+		e.before = e.inbox.CachedInfo().State.LastSeq
+	}
 	return err
 }
 
@@ -149,7 +151,7 @@ func (e *Engine) prepare(ctx context.Context, c Config) error {
 	if err := e.attach(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(e.setAckWait(ctx, c), e.setEvidenceAge(ctx)); err != nil {
+	if err := errors.Join(e.setAckWait(ctx, c), e.setEvidenceAge(ctx), e.takeBack(ctx)); err != nil {
 		return err
 	}
 	if len(created) == len(ready) {
@@ -199,6 +201,19 @@ func (e *Engine) setAckWait(ctx context.Context, c Config) error {
 		}
 		return findWorker(ctx, e) // what UpdateConsumer returns still has the old one
 	})
+}
+
+// takeBack takes back, at once instead of after AckWait, what the workers had
+// that are gone with the owner before. Nobody works now. What they had done is
+// handed out too, and found to be done by its mark.
+func (e *Engine) takeBack(ctx context.Context) error {
+	if info := e.worker.CachedInfo(); info.NumAckPending == 0 {
+		return nil
+	}
+	if _, err := e.js.ResetConsumer(ctx, inboxConfig.Name, "worker"); err != nil {
+		return fmt.Errorf("taking back what was being worked on: %w", err)
+	}
+	return findWorker(ctx, e)
 }
 
 // setEvidenceAge lets Sweep alone decide how long evidence is kept. In older

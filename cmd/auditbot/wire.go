@@ -440,8 +440,8 @@ func sweep(ctx context.Context, e *engine.Engine, r retentionSettings, log *slog
 }
 
 // slackClient is a client with time-outs, which slack-go's own has not, at the
-// pace that Slack allows. Slack must begin to answer within a minute; a large
-// file may take its time to get there.
+// pace that Slack allows, which has a shorter one for most requests. Slack must
+// begin to answer within a minute; a large file may take its time to get there.
 func slackClient(log *slog.Logger) *bot.Pace {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = time.Minute
