@@ -26,6 +26,8 @@
 //     follows from one that is over.
 //   - forget.go: the sign-ins of people who left, and those that the settings have
 //     no use for any more.
+//   - metrics.go, result.go: what operators see of all this, in numbers and in
+//     the log.
 //   - manifest.go: what the Slack app must be allowed.
 //   - doctor.go: whether the workspace is as the bot needs it.
 //
@@ -64,6 +66,8 @@ type Bot struct {
 	// means that it cannot be asked here.
 	Doctor func(context.Context, Person) []commands.Check
 
+	Metrics *Metrics // nil if nobody wants them
+
 	self   struct{ team, user string } // the workspace's id and the bot's own user id
 	people people
 	codes  codes
@@ -101,6 +105,7 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	b.codes = codes{life: ctx, open: map[string]*code{}}
 	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}, long: make(chan struct{}, longWorkers)}
 	b.life = ctx
+	b.Metrics.watch(b)
 	if b.perform == nil {
 		b.perform = commands.Run
 	}

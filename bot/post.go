@@ -25,11 +25,15 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 		return err
 	}
 	err := b.postForms(ctx, t, r)
+	if err == nil {
+		b.Metrics.answered(t)
+	}
 	if passing(err) {
 		return fmt.Errorf("posting the answer: %w", err)
 	}
 	if err != nil {
 		t.log.Error("the answer cannot be posted", "err", err)
+		t.state.Result.Outcome = "undelivered"
 		t.state.Uploads = nil
 		if err := b.tellApart(ctx, t, err); err != nil {
 			return err
@@ -159,6 +163,7 @@ func section(text string) form {
 // refuse tells somebody that they are not served, where only they see it. To
 // strangers it says nothing.
 func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) error {
+	t.refused = r.reason
 	if r.tell == "" {
 		return nil
 	}
