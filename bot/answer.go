@@ -54,6 +54,7 @@ type state struct {
 	Uploads     []upload  `json:"uploads,omitempty"`      // what is still to be attached
 	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
 	Plain       string    `json:"plain,omitempty"`        // digest of the answer's text, if it is to be told by nothing else
+	Result      result    `json:"result,omitzero"`        // what became of the command, once its answer is to be posted
 
 	revision uint64
 }
@@ -76,7 +77,11 @@ type task struct {
 	line  string
 	name  string // of the command
 	began time.Time
+	tries int // of the item: 1 the first time
 	log   *slog.Logger
+
+	failure string // the outcome if its answer is an error's; "" else
+	refused string // why it was not served
 
 	far       chan auditlog.Progress // the latest that the command told, if nobody has looked at it yet
 	told      atomic.Bool            // it told something: it got somewhere in this run
@@ -92,7 +97,7 @@ type task struct {
 }
 
 func (b *Bot) newTask(item engine.Item) *task {
-	t := &task{id: item.ID, again: item.Again, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
+	t := &task{id: item.ID, again: item.Again, tries: item.Tries, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
 	t.cancel = sync.OnceFunc(func() { close(t.cancelled) })
 	t.log = b.Log.With("item", t.id)
 	return t
@@ -146,7 +151,7 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 		return b.turnAway(ctx, t, r)
 	}
 	if t.Cancels != "" {
-		return b.cancelPressed(ctx, t)
+		return b.ended(t, b.cancelPressed(ctx, t))
 	}
 	if err := b.load(ctx, t); err != nil {
 		return err
@@ -170,9 +175,8 @@ func (b *Bot) admit(ctx context.Context, t *task) (r *refusal, err error) {
 
 // turnAway ends a command whose author is not served.
 func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
-	t.log.Info("refused", "reason", r.reason)
 	b.dropQueued(ctx, t)
-	return b.refuse(ctx, t, r)
+	return b.ended(t, b.refuse(ctx, t, r))
 }
 
 // showWaiting shows in the thread that a command has to wait, and what for.
@@ -228,6 +232,7 @@ func (b *Bot) look(ctx context.Context, t *task) error {
 	if found {
 		t.state.Step = posted
 		b.settleProgress(ctx, t)
+		b.record(t, t.state.Result)
 	}
 	return nil
 }
@@ -246,10 +251,11 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 				return b.turnAway(ctx, t, r)
 			}
 		}
+		t.state.Result = t.resultOf(reply)
 		if err := b.post(ctx, t, reply); err != nil {
 			return err
 		}
-		t.log.Info("answered", "took", time.Since(t.began).Round(time.Millisecond), "rows", len(reply.Table.Rows), "verdict", status(reply))
+		b.record(t, t.state.Result)
 	}
 	return b.attach(ctx, t)
 }
@@ -295,16 +301,6 @@ func (b *Bot) run(ctx context.Context, t *task, mistake error) (commands.Reply, 
 		return b.explain(t, err), nil
 	}
 	return reply, nil
-}
-
-func status(r commands.Reply) string {
-	if r.Verdict == nil {
-		return ""
-	}
-	if r.Verdict.Err != nil {
-		return fmt.Sprintf("%s (%v)", r.Verdict.Status(), r.Verdict.Err)
-	}
-	return string(r.Verdict.Status())
 }
 
 // try runs the command. A panic in it is an error. With [errStopping], whatever
@@ -368,13 +364,13 @@ func stackOf() func() string {
 // explain turns an error into a reply, and logs it under an id if it is not
 // the person's own.
 func (b *Bot) explain(t *task, err error) commands.Reply {
-	took := time.Since(t.began).Round(time.Millisecond)
 	if commands.IsMistake(err) {
-		t.log.Info("mistake", "took", took)
+		t.failure = "mistake"
 		return commands.Explain(b.Prefix, err, "")
 	}
+	t.failure = "failed"
 	id := rand.Text()[:8]
-	t.log.Error("failed", "id", id, "took", took, "err", err)
+	t.log.Error("failed", "id", id, "took", time.Since(t.began).Round(time.Millisecond), "err", err)
 	return commands.Explain(b.Prefix, err, id)
 }
 

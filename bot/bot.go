@@ -27,6 +27,8 @@
 //     follows from one that is over.
 //   - forget.go: the sign-ins of people who left, and those that the settings have
 //     no use for any more.
+//   - metrics.go, result.go: what operators see of all this, in numbers and in
+//     the log.
 //   - manifest.go: what the Slack app must be allowed.
 //   - doctor.go: whether the workspace is as the bot needs it.
 //
@@ -65,6 +67,8 @@ type Bot struct {
 	// Doctor looks whether everything is set up right, as an admin who asks. Nil
 	// means that it cannot be asked here.
 	Doctor func(context.Context, Person) []commands.Check
+
+	Metrics *Metrics // nil if nobody wants them
 
 	self   struct{ team, user string } // the workspace's id and the bot's own user id
 	people people
@@ -115,6 +119,7 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	defer end()
 	b.late = late
 	b.underWay = cmp.Or(b.underWay, postTimeout)
+	b.Metrics.watch(b)
 	if b.perform == nil {
 		b.perform = commands.Run
 	}

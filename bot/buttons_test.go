@@ -51,7 +51,7 @@ func TestAPressThatCannotBeFiledIsAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	payload := `{"type":"block_actions","user":{"id":"U0ADA"},"channel":{"id":"C0INCIDENTS"},"container":{"message_ts":"1.000000"},"actions":[{"action_id":"auditbot_cancel","value":"x","action_ts":"2.000000"}]}`
-	if err := s.bot.fileClick(ctx, []byte(payload)); err == nil {
+	if _, err := s.bot.fileClick(ctx, []byte(payload)); err == nil {
 		t.Error("it was filed")
 	}
 }

@@ -34,6 +34,8 @@ type Pace struct {
 	HTTP *http.Client // that sends; its Timeout is for one try of what may be slow, without the wait before it
 	Log  *slog.Logger
 
+	Metrics *Metrics // nil if nobody wants them
+
 	mu      sync.Mutex
 	line    []*turn            // who waits, in the order in which they go
 	budgets map[string]*budget // by method, and by "chat.postMessage CHANNEL"; they stay
@@ -103,6 +105,7 @@ func (p *Pace) Do(req *http.Request) (*http.Response, error) {
 		if !again || try == sendTries {
 			return resp, err
 		}
+		p.Metrics.Retried("slack")
 		if resp != nil {
 			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 			resp.Body.Close()

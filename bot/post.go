@@ -87,6 +87,9 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 		return err
 	}
 	err := b.postForms(ctx, t, r)
+	if err == nil {
+		b.Metrics.answered(t)
+	}
 	if passing(err) {
 		if answeredIt(err) {
 			t.state.Step = unsure
@@ -98,6 +101,7 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	}
 	if err != nil {
 		t.log.Error("the answer cannot be posted", "err", err)
+		t.state.Result.Outcome = "undelivered"
 		t.state.Uploads = nil
 		if err := b.tellApart(ctx, t, err); err != nil {
 			return err
@@ -276,6 +280,7 @@ func section(text string) form {
 // strangers it says nothing. What is ephemeral may come twice if the bot dies
 // right after it: nobody can look whether it was said.
 func (b *Bot) refuse(ctx context.Context, t *task, r *refusal) error {
+	t.refused = r.reason
 	if r.tell == "" {
 		return nil
 	}

@@ -56,7 +56,7 @@ func (s *stage) pressAs(user, value string, under slacksim.Message) {
 		"actions":   []any{map[string]any{"action_id": cancelAction, "value": value, "action_ts": "1764000000.000001"}},
 	})
 	if err == nil {
-		err = s.bot.fileClick(s.t.Context(), payload)
+		_, err = s.bot.fileClick(s.t.Context(), payload)
 	}
 	if err != nil {
 		s.t.Fatal(err)

@@ -45,11 +45,13 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 			}
 		})
 	}
+	sockets.metrics = b.Metrics
 	err := sockets.run(ctx, b.Log, func(e socketmode.Event, ack acknowledge) {
 		select {
 		case arrived <- arrival{e, ack}:
 		default:
 			b.Log.Error("the inbox does not keep up; Slack will send an event again")
+			b.Metrics.event(Message{}, notFiled)
 		}
 	})
 	close(arrived)
@@ -63,17 +65,21 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 func (b *Bot) event(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	switch e.Type {
 	case socketmode.EventTypeEventsAPI:
-		if err := b.file(ctx, e.Request.Payload); err != nil {
+		m, err := b.file(ctx, e.Request.Payload)
+		if err != nil {
 			b.Log.Error("filing an event; Slack will send it again", "err", err)
 			return
 		}
 		ack(e.Request.EnvelopeID)
+		b.Metrics.acknowledged(m)
 	case socketmode.EventTypeInteractive:
-		if err := b.fileClick(ctx, e.Request.Payload); err != nil {
+		m, err := b.fileClick(ctx, e.Request.Payload)
+		if err != nil {
 			b.Log.Error("filing a press of a button; Slack shows that it failed", "err", err)
 			return
 		}
 		ack(e.Request.EnvelopeID)
+		b.Metrics.acknowledged(m)
 	case socketmode.EventTypeSlashCommand:
 		ack(e.Request.EnvelopeID) // we have none
 	case socketmode.EventTypeErrorBadMessage:
@@ -97,51 +103,55 @@ func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledg
 		b.Log.Warn("something came from Slack that is not an envelope")
 		return
 	}
-	file := map[string]func(context.Context, []byte) error{"events_api": b.file, "interactive": b.fileClick}[frame.Type]
+	file := map[string]func(context.Context, []byte) (Message, error){"events_api": b.file, "interactive": b.fileClick}[frame.Type]
+	var m Message
 	if file != nil {
-		if err := file(ctx, frame.Payload); err != nil {
+		var err error
+		if m, err = file(ctx, frame.Payload); err != nil {
 			b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
 			return
 		}
 	}
 	ack(frame.EnvelopeID)
+	b.Metrics.acknowledged(m)
 }
 
-// file puts a message that may be a command for us into the inbox. All others,
-// and what is none, are done with right away.
-func (b *Bot) file(ctx context.Context, payload []byte) error {
+// file puts a message that may be a command for us into the inbox, and returns
+// it. All others, and what is none, are done with right away: it is empty then.
+func (b *Bot) file(ctx context.Context, payload []byte) (Message, error) {
 	m, ok, err := readMessage(payload, b.self.team)
 	if err != nil {
 		b.Log.Warn("an event is not understood", "err", err)
-		return nil
+		return Message{}, nil
 	}
 	if !ok {
-		return nil
+		return Message{}, nil
 	}
 	if _, ok, _ := b.command(m); !ok {
-		return nil
+		return Message{}, nil
 	}
-	return b.fileAllowed(ctx, m)
+	return m, b.fileAllowed(ctx, m)
 }
 
 // fileClick is file for a press of a button of ours.
-func (b *Bot) fileClick(ctx context.Context, payload []byte) error {
+func (b *Bot) fileClick(ctx context.Context, payload []byte) (Message, error) {
 	m, ok, err := readClick(payload, b.self.team, b.Prefix)
 	if err != nil {
 		b.Log.Warn("a press of a button is not understood", "err", err)
-		return nil
+		return Message{}, nil
 	}
 	if !ok {
-		return nil
+		return Message{}, nil
 	}
-	return b.fileAllowed(ctx, m)
+	return m, b.fileAllowed(ctx, m)
 }
 
 // fileAllowed puts a message into the inbox unless its author cannot be served
 // and is not to be told so.
 func (b *Bot) fileAllowed(ctx context.Context, m Message) error {
 	if r := b.Access.here(m); r != nil && (r.tell == "" || !b.people.mayBeTold(m.User)) {
-		b.Log.Info("refused", "channel", m.Channel, "user", m.User, "reason", r.reason)
+		b.Log.Info("refused", "item", m.ID(), "channel", m.Channel, "user", m.User, "reason", r.reason)
+		b.Metrics.event(m, turnedAway)
 		return nil
 	}
 	return b.enqueue(ctx, m)
@@ -152,6 +162,7 @@ func (b *Bot) enqueue(ctx context.Context, m Message) error {
 	if err != nil {
 		return fmt.Errorf("writing a message down: %w", err)
 	}
-	_, err = b.inbox(ctx, m.ID(), data)
+	fresh, err := b.inbox(ctx, m.ID(), data)
+	b.Metrics.enqueued(m, fresh, err)
 	return err
 }

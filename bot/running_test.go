@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -36,6 +37,7 @@ type stage struct {
 	perform   performance
 	instance  commands.Instance
 	admins    []string
+	log       *slog.Logger // nil for that of the test
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -72,7 +74,8 @@ func (s *stage) start() {
 	s.bot = &Bot{
 		Slack:     api,
 		Engine:    s.engine,
-		Log:       slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+		Log:       cmp.Or(s.log, slog.New(slog.NewTextHandler(s.t.Output(), nil))),
+		Metrics:   NewMetrics(),
 		Prefix:    "!",
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },

@@ -36,6 +36,8 @@ type Sockets struct {
 	silence time.Duration // after which a connection counts as deaf
 	minute  time.Duration // in which one more connection may be asked for
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	metrics *Metrics
 }
 
 const (
@@ -83,7 +85,7 @@ func (s Sockets) run(ctx context.Context, log *slog.Logger, handle handler) erro
 	gate := newGate(cmp.Or(s.minute, time.Minute), cmp.Or(s.apart, apart))
 	var running sync.WaitGroup
 	for i := range connections {
-		k := &lane{Sockets: s, log: log.With("lane", i+1), transport: transport, gate: gate, handle: handle}
+		k := &lane{Sockets: s, log: log.With("lane", i+1), transport: s.metrics.Upstream("slack", transport), gate: gate, handle: handle}
 		running.Go(func() { cancel(k.keep(ctx)) })
 	}
 	running.Wait()
@@ -107,6 +109,9 @@ func (k *lane) keep(ctx context.Context) error {
 			return err
 		}
 		greeted, err := k.connect(ctx)
+		if greeted {
+			k.metrics.disconnected()
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -119,6 +124,7 @@ func (k *lane) keep(ctx context.Context) error {
 
 // ended puts the end of a connection down, in the log and in the gate.
 func (k *lane) ended(greeted bool, err error) {
+	k.metrics.reconnect(greeted, err)
 	switch {
 	case err == disconnected("warning"), err == disconnected("refresh_requested"):
 		k.log.Info("Slack renews a connection", "reason", err)
@@ -323,6 +329,9 @@ func (c *connection) why(ctx context.Context) error {
 func (c *connection) event(e socketmode.Event) {
 	switch e.Type {
 	case socketmode.EventTypeHello:
+		if !c.greeted {
+			c.metrics.connected()
+		}
 		c.greeted = true
 		c.gate.greeted()
 		c.log.Info("connected to Slack", "connections", e.Request.NumConnections)

@@ -88,7 +88,7 @@ func newLine(t *testing.T, take inbox, change func(*slacksim.Server, *Sockets)) 
 	if take == nil {
 		take = func(context.Context, string, []byte) (bool, error) { return true, nil }
 	}
-	b := &Bot{Log: slog.New(slog.NewTextHandler(&l.log, nil)), Prefix: "!", Access: Access{Everyone: true}, inbox: take}
+	b := &Bot{Log: slog.New(slog.NewTextHandler(&l.log, nil)), Prefix: "!", Access: Access{Everyone: true}, inbox: take, Metrics: sockets.metrics}
 	b.self.team, b.self.user = "T0CONTOSO", l.slack.BotUser()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { l.ended <- b.receive(ctx, sockets) }()

@@ -59,6 +59,8 @@ type Tenant struct {
 	// as in Microsoft's module.
 	Backoff time.Duration
 
+	Retried func() // is called before a request is sent again; nil means that nobody counts
+
 	gate          gate
 	mu            sync.Mutex
 	auditingUntil time.Time // auditing was seen switched on, and is not looked at again before

@@ -145,7 +145,13 @@ func (t *Tenant) pause(ctx context.Context, try int, err error) error {
 	if e, ok := errors.AsType[*StatusError](err); ok {
 		asked = e.RetryAfter
 	}
-	return transport.Pause(ctx, try, t.Backoff, asked, err)
+	if err := transport.Pause(ctx, try, t.Backoff, asked, err); err != nil {
+		return err
+	}
+	if t.Retried != nil {
+		t.Retried()
+	}
+	return nil
 }
 
 // passing tells whether a failure may be gone at the next try.

@@ -72,6 +72,8 @@ type Tenant struct {
 	// each further one, plus up to half of it at random. Zero means 2 seconds.
 	Backoff time.Duration
 
+	Retried func() // is called before a request is sent again; nil means that nobody counts
+
 	// Poll is the wait between the first and the second look at whether a
 	// query has finished; each further wait is half as long again, to 30
 	// seconds. Zero means 5 seconds.

@@ -81,6 +81,24 @@ func decode(value []byte) (session, bool) {
 	}, true
 }
 
+// unusedLimit is for how long Microsoft takes a refresh token that is not used.
+// https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime
+const unusedLimit = 90 * 24 * time.Hour
+
+// EndsUnused is when what a [Store] holds ends if it is not used before, give or
+// take the life of an access token. Microsoft may end it sooner. It is false for
+// what is no sign-in of a person.
+func EndsUnused(stored []byte) (time.Time, bool) {
+	s, ok := decode(stored)
+	if !ok || s.UPN == "" {
+		return time.Time{}, false
+	}
+	if s.Refresh == "" {
+		return s.Expires, true
+	}
+	return s.Expires.Add(unusedLimit), true
+}
+
 // valid tells whether the access token can be used.
 func (s session) valid(rejected auditlog.Secret) bool {
 	return s.Access != "" && s.Access != rejected && time.Now().Add(skew).Before(s.Expires)

@@ -64,13 +64,15 @@ func (c frozenConn) Read(p []byte) (int, error) {
 func joinThrough(t *testing.T, dir string) (*Engine, *glacier) {
 	t.Helper()
 	c := Config{Dir: dir, Key: testKey, Log: slog.New(slog.DiscardHandler)}
-	r, err := readRing(c)
+	n := folderNotes(dir)
+	r, err := readRing(t.Context(), c, n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := newGlacier(socket{dir})
-	e, err := connect(c, r, g)
+	e, err := connect(c, n, inProcess(r, g)...)
 	if err == nil {
+		e.seal = r.sealer()
 		err = e.attach(t.Context())
 	}
 	if err != nil {

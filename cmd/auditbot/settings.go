@@ -30,6 +30,7 @@ type settings struct {
 	Instances []instanceSettings `yaml:"instances"`
 	Engine    engineSettings     `yaml:"engine"`
 	Retention retentionSettings  `yaml:"retention"`
+	Serve     serveSettings      `yaml:"serve"`
 	Log       logSettings        `yaml:"log"`
 }
 
@@ -60,6 +61,10 @@ type engineSettings struct {
 
 type retentionSettings struct {
 	ResultsDays int `yaml:"results_days"` // after their last use
+}
+
+type serveSettings struct {
+	MetricsAddr string `yaml:"metrics_addr"` // host:port; "" for none
 }
 
 type logSettings struct {
@@ -188,6 +193,9 @@ func (s settings) check() error {
 		return fmt.Errorf("slack.prefix: %q cannot begin a command; the usual one is \"!\"", s.Slack.Prefix)
 	}
 	if _, err := s.Log.level(); err != nil {
+		return err
+	}
+	if err := s.Serve.check(); err != nil {
 		return err
 	}
 	if err := s.Access.check(); err != nil {

@@ -397,10 +397,15 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 			log.Warn(warning, "instance", t.Name)
 		}
 	}
+	m, err := openMonitor(s.Serve, log)
+	if err != nil {
+		return err
+	}
+	defer m.close()
 	api := slack.New(string(tokens.Bot),
 		slack.OptionAppLevelToken(string(tokens.App)), // for the doctor
 		slack.OptionAPIURL(s.Slack.APIURL),
-		slack.OptionHTTPClient(slackClient(log)))
+		slack.OptionHTTPClient(m.slack(slackClient(log))))
 	sweeping, stop := context.WithCancel(ctx)
 	var swept sync.WaitGroup
 	swept.Go(func() { sweep(sweeping, e, s.Retention, log) })
@@ -414,7 +419,9 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 		Access:    s.Access.access(),
 		Instances: func(p bot.Person) []commands.Instance { return instancesAs(tenants, p) },
 		Doctor:    doctorOf(s, getenv, e, api),
+		Metrics:   m.numbers(),
 	}
+	m.serve(ctx, e, tenants)
 	return b.Run(ctx, bot.Sockets{APIURL: s.Slack.APIURL, AppToken: tokens.App})
 }
 
