@@ -53,6 +53,9 @@ type Bucket struct {
 	seal   sealer
 }
 
+// streamOf is the name of a bucket's stream.
+func streamOf(bucket string) string { return "KV_" + bucket }
+
 // bucketStream is the stream that a bucket is, as NATS's clients make it.
 // https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md
 func bucketStream(c jetstream.KeyValueConfig) jetstream.StreamConfig {
@@ -62,7 +65,7 @@ func bucketStream(c jetstream.KeyValueConfig) jetstream.StreamConfig {
 		duplicates = min(c.TTL, clientsWindow)
 	}
 	return jetstream.StreamConfig{
-		Name:              "KV_" + c.Bucket,
+		Name:              streamOf(c.Bucket),
 		Description:       c.Description,
 		Subjects:          []string{"$KV." + c.Bucket + ".>"},
 		Storage:           jetstream.FileStorage,
@@ -248,7 +251,7 @@ func (b *Bucket) write(doing, key string, value []byte, store func(subject strin
 // https://docs.nats.io/nats-concepts/jetstream/key-value-store
 func (b *Bucket) place(tok string) (stream, subject string) {
 	name := b.kv.Bucket()
-	return "KV_" + name, "$KV." + name + "." + tok
+	return streamOf(name), "$KV." + name + "." + tok
 }
 
 // problem says what was being done.

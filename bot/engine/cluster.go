@@ -152,7 +152,7 @@ func (e *Engine) join(ctx context.Context, c Config) error {
 	if err := e.openMeta(ctx); err != nil {
 		return err
 	}
-	if err := e.notes.refuse(ctx); err != nil {
+	if err := e.notes.refuse(ctx); err != nil && !c.moving {
 		return err
 	}
 	r, err := settled(ctx, c, e.notes)
@@ -170,6 +170,9 @@ func (e *Engine) join(ctx context.Context, c Config) error {
 	}
 	if e.inbox.CachedInfo().Config.Replicas < replicas {
 		e.log.Warn("there is one copy of everything: what is lost with the disk of the one server is lost", "cluster", c.Cluster.URL)
+	}
+	if c.moving {
+		return nil
 	}
 	return e.enter(ctx)
 }
@@ -211,7 +214,7 @@ func (e *Engine) openMeta(ctx context.Context) error {
 		return err
 	}
 	if others {
-		return fmt.Errorf("%w, as far as can be told: there is data but no %s; restore that stream from a backup", ErrWrongKey, "KV_"+metaBucket)
+		return fmt.Errorf("%w, as far as can be told: there is data but no %s; restore that stream from a backup", ErrWrongKey, streamOf(metaBucket))
 	}
 	meta := bucketStream(jetstream.KeyValueConfig{Bucket: metaBucket, Description: "what the bot knows of this cluster"})
 	err = e.createStream(ctx, meta)
@@ -230,7 +233,7 @@ func (e *Engine) openMeta(ctx context.Context) error {
 func (e *Engine) hasMeta(ctx context.Context) (bool, error) {
 	var stream jetstream.Stream
 	err := e.insist(ctx, func(ctx context.Context) (err error) {
-		stream, err = e.js.Stream(ctx, "KV_"+metaBucket)
+		stream, err = e.js.Stream(ctx, streamOf(metaBucket))
 		return err
 	})
 	if isMissing(err) {
@@ -250,7 +253,7 @@ func (e *Engine) clusterNotes() notes {
 	revisions := map[string]uint64{} // of what was read
 	meta := func(ctx context.Context) (stream jetstream.Stream, err error) {
 		err = e.insist(ctx, func(ctx context.Context) error {
-			stream, err = e.js.Stream(ctx, "KV_"+metaBucket)
+			stream, err = e.js.Stream(ctx, streamOf(metaBucket))
 			return err
 		})
 		return stream, err
@@ -334,20 +337,18 @@ func (e *Engine) streamsThere(ctx context.Context) (names []string, err error) {
 }
 
 // Those that are connected each have a key in the bucket Links, which is kept
-// for a minute, so that nothing is moved away from under them.
+// for a minute, so that nothing is moved away from under them. Whoever moves the
+// data has another.
 const (
 	replicaPrefix = "replica/"
+	moverKey      = "mover"
 	beatEvery     = 20 * time.Second
 )
 
 // enter says that we are here, and stays. Whoever moves the data says so first
 // and looks for us afterwards, so that one of us sees the other.
 func (e *Engine) enter(ctx context.Context) error {
-	key := replicaPrefix + e.cluster.id
-	if _, err := e.Bucket(Links).Put(ctx, key, nil); err != nil {
-		return err
-	}
-	if err := e.notes.refuse(ctx); err != nil {
+	if err := e.stay(ctx); err != nil {
 		return err
 	}
 	beating, stop := context.WithCancel(context.Background())
@@ -359,10 +360,7 @@ func (e *Engine) enter(ctx context.Context) error {
 			case <-beating.Done():
 				return
 			}
-			_, err := e.Bucket(Links).Put(beating, key, nil)
-			if err == nil {
-				err = e.notes.refuse(beating)
-			}
+			err := e.stay(beating)
 			switch {
 			case errors.Is(err, ErrMoved), errors.Is(err, ErrUnfinished):
 				e.stop(err)
@@ -375,6 +373,24 @@ func (e *Engine) enter(ctx context.Context) error {
 	return nil
 }
 
+// stay says that we are here, unless we must not be.
+func (e *Engine) stay(ctx context.Context) error {
+	if _, err := e.Bucket(Links).Put(ctx, replicaPrefix+e.cluster.id, nil); err != nil {
+		return err
+	}
+	if err := e.notes.refuse(ctx); err != nil {
+		return err
+	}
+	_, _, err := e.Bucket(Links).Get(ctx, moverKey)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err == nil:
+		return ErrUnfinished
+	}
+	return err
+}
+
 // leave says that we are gone.
 func (e *Engine) leave() {
 	if e.cluster == nil {
@@ -382,7 +398,7 @@ func (e *Engine) leave() {
 	}
 	e.cluster.stop()
 	e.cluster.beats.Wait()
-	if e.buckets == nil || !e.nc.IsConnected() {
+	if e.buckets[bucketPrefix+Links] == nil || !e.nc.IsConnected() {
 		return // it is forgotten in a minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
@@ -390,6 +406,38 @@ func (e *Engine) leave() {
 	if err := e.Bucket(Links).Delete(ctx, replicaPrefix+e.cluster.id); err != nil {
 		e.log.Debug("saying that this replica is gone", "err", err)
 	}
+}
+
+// others counts those that are connected, or were until a minute ago and did not
+// say that they left. The leader is asked: it knows the newest.
+func (e *Engine) others(ctx context.Context) (n int, err error) {
+	links := e.Bucket(Links)
+	_, all := links.place("")
+	var subjects map[string]uint64
+	err = e.insist(ctx, func(ctx context.Context) error {
+		info, err := links.stream.Info(ctx, jetstream.WithSubjectFilter(all+">"))
+		if err == nil {
+			subjects = info.State.Subjects
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for subject := range subjects {
+		key, err := untoken(strings.TrimPrefix(subject, all))
+		if err != nil {
+			return 0, err
+		}
+		_, _, err = links.Get(ctx, key)
+		if err == nil && strings.HasPrefix(key, replicaPrefix) {
+			n++
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // cause is why the engine stopped by itself, or nil.

@@ -110,6 +110,8 @@ type Config struct {
 	// handed out again, unless that was the owner and there is a new one; zero
 	// means 30 s. The owner's value counts.
 	AckWait time.Duration
+
+	moving bool // by Migrate, which nobody else may see
 }
 
 const (

@@ -42,7 +42,7 @@ func (h *host) open(ctx context.Context, c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := n.refuse(ctx); err != nil {
+	if err := n.refuse(ctx); err != nil && !c.moving {
 		return nil, err
 	}
 	if r, err = r.settle(ctx, c, n); err != nil {
@@ -64,6 +64,9 @@ func (h *host) open(ctx context.Context, c Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.host = h
+	if c.moving {
+		return e, nil
+	}
 	h.door, err = openDoor(c, h.server)
 	if err != nil {
 		c.Log.Warn("other processes cannot use the data folder while this one runs", "err", err)

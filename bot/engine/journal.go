@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -50,6 +51,7 @@ type Journal struct {
 type sentChunk struct {
 	subject string
 	sealed  []byte
+	header  nats.Header // nil here
 	stored  jetstream.PubAckFuture
 }
 
@@ -172,7 +174,7 @@ func (j *Journal) send(ctx context.Context) error {
 	stored, err := j.e.js.PublishAsync(subject, sealed, jetstream.WithStallWait(chunkTimeout)) // other writers may be in front
 	switch {
 	case err == nil:
-		j.sent = append(j.sent, sentChunk{subject, sealed, stored})
+		j.sent = append(j.sent, sentChunk{subject, sealed, nil, stored})
 	default:
 		if err := j.e.storeAgain(ctx, sentChunk{subject: subject, sealed: sealed}, err); err != nil {
 			return err

@@ -189,7 +189,7 @@ func (e *Engine) storeAgain(ctx context.Context, chunk sentChunk, reason error) 
 	if e.cluster == nil || !isTemporary(reason) {
 		return reason
 	}
-	_, err := e.publish(ctx, &nats.Msg{Subject: chunk.subject, Data: chunk.sealed})
+	_, err := e.publish(ctx, &nats.Msg{Subject: chunk.subject, Data: chunk.sealed, Header: chunk.header})
 	return err
 }
 

@@ -118,7 +118,7 @@ func findBucket(name string) func(context.Context, *Engine) error {
 		if err != nil {
 			return err
 		}
-		stream, err := e.js.Stream(ctx, "KV_"+name)
+		stream, err := e.js.Stream(ctx, streamOf(name))
 		if err != nil {
 			return err
 		}
