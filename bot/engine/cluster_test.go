@@ -453,3 +453,32 @@ func TestAnOutageOfTheClusterIsWaitedOut(t *testing.T) {
 		t.Error("no item came")
 	}
 }
+
+// A replica that starts takes nothing away from those that work.
+func TestAReplicaThatStartsTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	config := at(t, c.URL())
+	config.AckWait = 0
+	e := openConfig(t, config)
+	file(t, e, "item")
+	began, finish := make(chan bool), make(chan bool)
+	working, stop := context.WithCancel(t.Context())
+	defer stop()
+	do := func(context.Context, Item) error {
+		began <- true
+		<-finish
+		return nil
+	}
+	go e.Work(working, 1, do)
+	<-began
+	config.Dir = t.TempDir()
+	other := openConfig(t, config)
+	go other.Work(working, 1, do)
+	select {
+	case <-began:
+		t.Error("two work on one item")
+	case <-time.After(300 * time.Millisecond): // it would come at once
+	}
+	close(finish)
+}

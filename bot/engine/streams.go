@@ -204,10 +204,10 @@ func (e *Engine) setAckWait(ctx context.Context, c Config) error {
 }
 
 // takeBack takes back, at once instead of after AckWait, what the workers had
-// that are gone with the owner before. Nobody works now. What they had done is
-// handed out too, and found to be done by its mark.
+// that are gone with the owner before. Nobody works now, but in a cluster others
+// may. What they had done is handed out too, and found to be done by its mark.
 func (e *Engine) takeBack(ctx context.Context) error {
-	if info := e.worker.CachedInfo(); info.NumAckPending == 0 {
+	if info := e.worker.CachedInfo(); info.NumAckPending == 0 || e.cluster != nil {
 		return nil
 	}
 	if _, err := e.js.ResetConsumer(ctx, inboxConfig.Name, "worker"); err != nil {
