@@ -107,6 +107,9 @@ func dial(ctx context.Context, c Config) (*Engine, error) {
 		return nil, err
 	}
 	// Nothing is sent while there is no connection: insist waits.
+	if !strings.Contains(c.Cluster.URL, "tls://") {
+		how = append(how, nats.IgnoreDiscoveredServers()) // whose addresses may be on the network, where nothing is encrypted
+	}
 	how = append(how, nats.ReconnectBufSize(-1), nats.PingInterval(attemptTimeout), nats.MaxPingsOutstanding(2))
 	e, err := connect(c, notes{}, how...)
 	if err != nil {

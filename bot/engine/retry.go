@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -262,9 +261,4 @@ func (e *Engine) Healthy(ctx context.Context) error {
 		return fmt.Errorf("asking for the inbox: %w", err)
 	}
 	return nil
-}
-
-// servers are the addresses in a URL of a cluster.
-func servers(url string) []string {
-	return strings.FieldsFunc(url, func(r rune) bool { return r == ',' || r == ' ' })
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,8 +163,12 @@ func (s settings) namesAccount(user string) bool {
 // meanwhile cannot have it. Exec is how a command is typed on this terminal.
 func (p *program) checkFolder(ctx context.Context, s settings, key []byte, exec string) []commands.Check {
 	var found *engine.Engine // is read only if the look has ended
-	folder := commands.Look(ctx, "data folder", func(ctx context.Context) (c commands.Check) {
-		found, c = p.openFolder(ctx, s, key)
+	name, open := "data folder", p.openFolder
+	if s.Engine.NATSURL != "" {
+		name, open = "cluster", p.openCluster
+	}
+	folder := commands.Look(ctx, name, func(ctx context.Context) (c commands.Check) {
+		found, c = open(ctx, s, key)
 		return c
 	})
 	all := []commands.Check{folder}
@@ -173,7 +178,7 @@ func (p *program) checkFolder(ctx context.Context, s settings, key []byte, exec 
 	}}
 	var e *engine.Engine
 	if folder.Level == commands.Failure {
-		c.Unread = "the data folder is not open"
+		c.Unread = "the " + name + " is not open"
 	} else {
 		e = found
 	}
@@ -204,17 +209,42 @@ func (p *program) openFolder(ctx context.Context, s settings, key []byte) (*engi
 	case key == nil:
 		return nil, commands.Fail("not opened: there is no key", "see to the key above")
 	}
-	e, err := engine.Open(ctx, engine.Config{Dir: dir, Key: key})
+	e, err := engine.Open(ctx, s.Engine.config(key))
 	if errors.Is(err, engine.ErrWrongKey) {
-		return p.openWithOldKey(ctx, dir, err)
+		return p.openWithOldKey(ctx, s, err)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, commands.Fail(err.Error(), "let the user that auditbot runs as read and write there")
 	}
 	if err != nil {
-		return nil, commands.Fail(err.Error(), "")
+		return nil, commands.Fail(withAdvice(err, s).Error(), "")
 	}
 	return e, opened(e, dir)
+}
+
+// openCluster is openFolder for a cluster.
+func (p *program) openCluster(ctx context.Context, s settings, key []byte) (*engine.Engine, commands.Check) {
+	c := s.Engine.config(key)
+	isNew, err := engine.IsNewCluster(ctx, c)
+	switch {
+	case err != nil:
+		return nil, commands.Fail(err.Error(), "see to the servers, engine.nats_url, and engine.nats_credentials_file")
+	case isNew:
+		if err := leftBehind(ctx, c); err != nil {
+			return nil, fromError(err)
+		}
+		return nil, commands.Good("nothing is in the cluster yet: the first start makes its streams")
+	case key == nil:
+		return nil, commands.Fail("not opened: there is no key", "see to the key above")
+	}
+	e, err := engine.Open(ctx, c)
+	if errors.Is(err, engine.ErrWrongKey) {
+		return p.openWithOldKey(ctx, s, err)
+	}
+	if err != nil {
+		return nil, commands.Fail(withAdvice(err, s).Error(), "")
+	}
+	return e, commands.Good(s.Engine.NATSURL + " was reached, and the key opens what is there")
 }
 
 func opened(e *engine.Engine, dir string) commands.Check {
@@ -226,7 +256,7 @@ func opened(e *engine.Engine, dir string) commands.Check {
 
 // openWithOldKey opens a folder that a bot which is started next will change
 // the key of.
-func (p *program) openWithOldKey(ctx context.Context, dir string, wrong error) (*engine.Engine, commands.Check) {
+func (p *program) openWithOldKey(ctx context.Context, s settings, wrong error) (*engine.Engine, commands.Check) {
 	old, err := oldKey(p.getenv)
 	if err != nil {
 		return nil, fromError(err)
@@ -234,11 +264,11 @@ func (p *program) openWithOldKey(ctx context.Context, dir string, wrong error) (
 	if old == nil {
 		return nil, commands.Fail(wrong.Error(), restoreKey)
 	}
-	e, err := engine.Open(ctx, engine.Config{Dir: dir, Key: old})
+	e, err := engine.Open(ctx, s.Engine.config(old))
 	if err != nil {
 		return nil, commands.Fail(err.Error(), restoreKey)
 	}
-	return e, commands.Warn(dir+" opens with AUDITBOT_KEY_OLD only", "start the bot once with both keys: that changes the folder's")
+	return e, commands.Warn(cmp.Or(s.Engine.NATSURL, s.Engine.DataDir)+" opens with AUDITBOT_KEY_OLD only", "start the bot once with both keys: that changes the folder's")
 }
 
 // checkPlace looks whether a data folder can be made, by making and removing
@@ -279,6 +309,8 @@ func inspect(ctx context.Context, e *engine.Engine) commands.Check {
 	switch {
 	case err != nil:
 		return commands.Fail(err.Error(), "")
+	case i.Cluster != "":
+		return inspectCluster(i)
 	case len(i.Missing) > 0:
 		return commands.Fail("missing: "+strings.Join(i.Missing, ", "), "stop the bot and restore the whole data folder from a backup")
 	case len(i.Plain) > 0:
@@ -287,6 +319,19 @@ func inspect(ctx context.Context, e *engine.Engine) commands.Check {
 	found := fmt.Sprintf("%d streams, encrypted: %s in %s messages, %s of it results", i.Parts, bytesText(i.Bytes), commands.Thousands(int(i.Values)), bytesText(i.Evidence))
 	if i.OlderKeys > 0 {
 		found += "; the key was changed, and results from before are under the old one until they are deleted"
+	}
+	return commands.Good(found)
+}
+
+func inspectCluster(i engine.Inspection) commands.Check {
+	found := fmt.Sprintf("%d streams in %s, each on %d servers: %s in %s messages, %s of it results", i.Parts, i.Cluster, i.Copies, bytesText(i.Bytes), commands.Thousands(int(i.Values)), bytesText(i.Evidence))
+	switch {
+	case len(i.Missing) > 0:
+		return commands.Fail("missing: "+strings.Join(i.Missing, ", "), "stop all replicas and restore all streams from a backup")
+	case i.Copies < 3:
+		return commands.Warn(found, "what is lost with that server is lost: use a cluster of three, or the data folder, which is faster")
+	case len(i.Behind) > 0:
+		return commands.Warn(found+"; away or behind: "+strings.Join(i.Behind, ", "), "see to that server: until it is back, no other may fail")
 	}
 	return commands.Good(found)
 }

@@ -56,6 +56,7 @@ type commandLine struct {
 	Demo     demoCommand     `cmd:"" help:"Try it: a simulated tenant, a simulated Slack, and the real bot between them."`
 	Exec     execCommand     `cmd:"" help:"Answer commands on this terminal, without Slack."`
 	Doctor   doctorCommand   `cmd:"" help:"Check the settings, Slack, the data folder and each instance; a line for each check."`
+	Migrate  migrateCommand  `cmd:"" help:"Move everything from the data folder into a NATS cluster, or back. No bot may run."`
 	Manifest manifestCommand `cmd:"" help:"Print the manifest of the Slack app."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }

@@ -57,6 +57,11 @@ type adminSettings struct {
 
 type engineSettings struct {
 	DataDir string `yaml:"data_dir"`
+
+	// A cluster instead, if there is a URL.
+	NATSURL             string `yaml:"nats_url"`
+	NATSCredentialsFile string `yaml:"nats_credentials_file"`
+	NATSCAFile          string `yaml:"nats_ca_file"`
 }
 
 type retentionSettings struct {
@@ -201,6 +206,9 @@ func (s settings) check() error {
 	if err := s.Access.check(); err != nil {
 		return err
 	}
+	if err := s.Engine.check(); err != nil {
+		return err
+	}
 	if s.Retention.ResultsDays < 1 {
 		return fmt.Errorf("retention.results_days: %d is not at least 1", s.Retention.ResultsDays)
 	}
@@ -261,6 +269,38 @@ func checkURL(key, text string) error {
 		return fmt.Errorf("%s: %s must begin with https://", key, u.Redacted())
 	}
 	return nil
+}
+
+// check refuses addresses that credentials must not be sent to, as checkURL does.
+func (e engineSettings) check() error {
+	if e.NATSURL == "" {
+		for key, file := range map[string]string{"nats_credentials_file": e.NATSCredentialsFile, "nats_ca_file": e.NATSCAFile} {
+			if file != "" {
+				return fmt.Errorf("engine.%s is for a cluster, and there is no engine.nats_url", key)
+			}
+		}
+		return nil
+	}
+	if strings.Contains(e.NATSURL, "@") { // the text is not shown: a password may be in it
+		return errors.New("engine.nats_url: leave out what is in front of the @: what the bot signs in with is in engine.nats_credentials_file")
+	}
+	for server := range strings.SplitSeq(e.NATSURL, ",") {
+		u, err := url.Parse(strings.TrimSpace(server))
+		if err != nil || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" {
+			return fmt.Errorf("engine.nats_url: %q is not an address as tls://nats1.contoso.com:4222; between several there are commas", server)
+		}
+		if u.Scheme != "tls" && (u.Scheme != "nats" || !loopback(u)) {
+			return fmt.Errorf("engine.nats_url: %s must begin with tls://", u)
+		}
+	}
+	return nil
+}
+
+// config is how the engine is opened with these settings.
+func (e engineSettings) config(key []byte) engine.Config {
+	return engine.Config{Dir: e.DataDir, Key: key, Cluster: engine.Cluster{
+		URL: strings.ReplaceAll(e.NATSURL, " ", ""), CredentialsFile: e.NATSCredentialsFile, CAFile: e.NATSCAFile,
+	}}
 }
 
 // loopback tells whether an address is on this machine.

@@ -357,18 +357,53 @@ func tokenStore(b *engine.Bucket) signin.Store {
 	}
 }
 
-// openEngine opens the data folder, and changes its key if it still has the old
-// one.
+// openEngine opens the data folder or the cluster, and changes its key if it
+// still has the old one.
 func openEngine(ctx context.Context, s settings, getenv func(string) string, key []byte, log *slog.Logger) (*engine.Engine, error) {
 	old, err := oldKey(getenv)
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.Open(ctx, engine.Config{Dir: s.Engine.DataDir, Key: key, OldKey: old, Log: log})
-	if errors.Is(err, engine.ErrWrongKey) {
-		return nil, fmt.Errorf("%w; %s", err, restoreKey)
+	c := s.Engine.config(key)
+	c.OldKey, c.Log = old, log
+	if err := leftBehind(ctx, c); err != nil {
+		return nil, err
 	}
-	return e, err
+	e, err := engine.Open(ctx, c)
+	return e, withAdvice(err, s)
+}
+
+// leftBehind returns an error if there is data in the folder, and none in the
+// cluster that is to be used from now on.
+func leftBehind(ctx context.Context, c engine.Config) error {
+	if c.Cluster.URL == "" {
+		return nil
+	}
+	isNew, err := engine.IsNew(c.Dir)
+	if err != nil || isNew {
+		return err
+	}
+	if isNew, err = engine.IsNewCluster(ctx, c); err != nil || !isNew {
+		return err
+	}
+	return &commands.Mistake{
+		Problem: fmt.Sprintf("there is data in the folder %s, and none in the cluster %s: move it with auditbot migrate --to cluster; to begin with nothing, take another engine.data_dir", c.Dir, c.Cluster.URL),
+	}
+}
+
+// withAdvice adds what to do about an engine that does not open.
+func withAdvice(err error, s settings) error {
+	switch {
+	case errors.Is(err, engine.ErrWrongKey):
+		return fmt.Errorf("%w; %s", err, restoreKey)
+	case errors.Is(err, engine.ErrUnfinished):
+		return fmt.Errorf("%w; run auditbot migrate again, with the same --to", err)
+	case errors.Is(err, engine.ErrMoved) && s.Engine.NATSURL != "":
+		return fmt.Errorf("%w; take engine.nats_url out of the settings to go on there; to come back, run auditbot migrate --to cluster into an empty cluster", err)
+	case errors.Is(err, engine.ErrMoved):
+		return fmt.Errorf("%w; set engine.nats_url to go on there; to come back, run auditbot migrate --to embedded with another engine.data_dir", err)
+	}
+	return err
 }
 
 // restoreKey is what to do about a key that does not open the data folder.
@@ -377,15 +412,15 @@ const restoreKey = "set AUDITBOT_KEY to the key that the folder was made with; t
 // slackSecrets are what Slack knows the bot by.
 type slackSecrets struct{ Bot, App auditlog.Secret }
 
-// serve runs the bot until ctx is done. Only the data folder's owner may: a
-// second bot on it would answer half of the messages.
+// serve runs the bot until ctx is done. On a data folder only its owner may: it
+// ends, and with it the others.
 func serve(ctx context.Context, s settings, getenv func(string) string, tokens slackSecrets, key []byte, log *slog.Logger) (err error) {
 	e, err := openEngine(ctx, s, getenv, key, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	if !e.Owner() {
+	if !e.Owner() && !e.Clustered() {
 		return fmt.Errorf("another auditbot runs on the data folder %s", s.Engine.DataDir)
 	}
 	tenants, err := newTenants(s, getenv, e)
