@@ -250,13 +250,15 @@ func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
 // codeCancelPressed ends a sign-in for the one who was sent its code. Admins
 // cannot do so: nobody but them has the message.
 func (b *Bot) codeCancelPressed(ctx context.Context, by *task, id string) error {
-	n := b.codes.byID(id)
+	n, err := b.codeByID(ctx, id)
+	if err != nil {
+		return err
+	}
 	if n != nil && n.User != by.User {
 		return b.refuse(ctx, by, &refusal{reason: "the code is somebody else's", tell: "Only whoever was sent a code can cancel it."})
 	}
 	ended := false
 	if n != nil {
-		var err error
 		if ended, err = b.cancelCode(ctx, n); err != nil {
 			return err
 		}

@@ -68,7 +68,10 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 		return b.giveUp(ctx, t, b.explain(t, err))
 	}
-	open := b.codes.find(key)
+	open, err := b.openCode(ctx, key)
+	if err != nil {
+		t.log.Warn("looking whose sign-in a command waits for", "err", err)
+	}
 	own := !instance.Shared || open != nil && open.User == t.User
 	return signInFirst(instance, own, why, said), nil
 }
