@@ -198,9 +198,9 @@ func (b *Bot) current(ctx context.Context, key string) (*code, error) {
 	}
 }
 
-// ended waits for the end of n, and tells whether it came before that of ctx.
+// endOf waits for the end of n, and tells whether it came before that of ctx.
 // The outcome is nil if nobody knows it any more.
-func (b *Bot) ended(ctx context.Context, n *code) (came *outcome, over bool) {
+func (b *Bot) endOf(ctx context.Context, n *code) (came *outcome, over bool) {
 	for {
 		select {
 		case <-n.over:

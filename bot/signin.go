@@ -444,7 +444,7 @@ func (b *Bot) checkSignIn(ctx context.Context, t *task, instance commands.Instan
 	}
 	if open != nil {
 		checking, cancel := context.WithTimeout(ctx, checkFor)
-		came, over := b.ended(checking, open)
+		came, over := b.endOf(checking, open)
 		cancel()
 		switch {
 		case came != nil:
