@@ -478,7 +478,7 @@ func (b *Bot) save(ctx context.Context, t *task) error {
 			next.revision, err = bucket.Update(ctx, t.id, value, next.revision)
 		}
 		if err == nil {
-			t.state = next
+			t.state.By, t.state.revision = next.By, next.revision
 			return nil
 		}
 		if !errors.Is(err, engine.ErrConflict) {

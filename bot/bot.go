@@ -5,6 +5,7 @@
 // # The way of one command
 //
 //   - sockets.go: two connections to Slack, and what ends them.
+//   - links.go: which replica may have them, where there are several.
 //   - receive.go: events arrive over Socket Mode. What may be a command is
 //     filed in the inbox, and only then is the event acknowledged.
 //   - message.go, typed.go: which events are messages of people, and what they
@@ -158,6 +159,10 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 		case <-late.Done():
 		}
 	})
+	if b.shared {
+		l := &links{bucket: b.Engine.Bucket(engine.Links), log: b.Log, apart: sockets.apart, first: make(chan struct{})}
+		sockets.place = l.take
+	}
 	err := b.receive(ctx, sockets)
 	cancel(err)
 	return unlessDone(asked, err)
