@@ -19,6 +19,7 @@ import (
 	"auditbot/auditlog"
 	"auditbot/auditlog/tenantsim"
 	"auditbot/bot/engine"
+	"auditbot/bot/engine/clustertest"
 	"auditbot/bot/slacksim"
 	"auditbot/commands"
 )
@@ -293,7 +294,7 @@ func TestAClaimOfADeadReplicaIsInNobodysWay(t *testing.T) {
 const stageEnv = "AUDITBOT_TEST_STAGE"
 
 // A place where a replica is to work.
-type theatre struct{ Dir, API, BotToken, AppToken, Tenant string }
+type theatre struct{ Dir, Cluster, API, BotToken, AppToken, Tenant string }
 
 // TestReplicaProcess is no test, but a replica that is to be killed: what it
 // performs needs a sign-in, or ends when it is cancelled.
@@ -302,7 +303,7 @@ func TestReplicaProcess(t *testing.T) {
 	if err := json.Unmarshal([]byte(os.Getenv(stageEnv)), &at); err != nil {
 		t.Skip("it is one for other tests")
 	}
-	e, err := engine.Open(t.Context(), engine.Config{Dir: at.Dir, Key: make([]byte, engine.KeySize)})
+	e, err := engine.Open(t.Context(), engine.Config{Dir: at.Dir, Key: make([]byte, engine.KeySize), Cluster: engine.Cluster{URL: at.Cluster}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +329,7 @@ func TestReplicaProcess(t *testing.T) {
 // process starts a replica as a process of its own, which kill kills.
 func (s *stage) process(tenant *tenantsim.Server) (kill func()) {
 	s.t.Helper()
-	at, err := json.Marshal(theatre{s.dir, s.slack.APIURL(), s.slack.BotToken(), s.slack.AppToken(), tenant.URL})
+	at, err := json.Marshal(theatre{s.dir, s.cluster, s.slack.APIURL(), s.slack.BotToken(), s.slack.AppToken(), tenant.URL})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -354,22 +355,48 @@ func TestASignInOutlastsTheReplicaThatBeganIt(t *testing.T) {
 		return commands.Reply{Title: "all of it"}, nil
 	})
 	s.stop()
+	s.outlast(tenant, func() {})
+}
+
+func TestASignInOutlastsItsReplicaAndAServerOfTheCluster(t *testing.T) {
+	t.Parallel()
+	servers := clustertest.Start(t)
+	s, tenant := newSignInStage(t, func(context.Context, commands.Env, string) (commands.Reply, error) {
+		return commands.Reply{Title: "all of it"}, nil
+	})
+	s.stop()
+	s.engine.Close()
+	s.dir, s.cluster = t.TempDir(), servers.URL()
+	var err error
+	s.engine, err = engine.Open(t.Context(), engine.Config{Dir: s.dir, Key: make([]byte, engine.KeySize), Cluster: engine.Cluster{URL: s.cluster}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.instance.Account = adaAt(s.engine, tenant.URL)
+	s.outlast(tenant, func() { servers.Kill(0) })
+}
+
+// outlast lets Ada sign in after the replica that sent her the code was killed,
+// and whatever else goes wrong then.
+func (s *stage) outlast(tenant *tenantsim.Server, trouble func()) {
+	s.t.Helper()
 	s.lease = 2 * time.Second
 	kill := s.process(tenant)
 	asked := s.say("U0ADA", search)
 	prompt := s.direct("Enter the code")
 	s.reply(asked, "Sign in to contoso")
 	kill()
+	trouble()
 	s.until(func() bool { return s.slack.Sockets() == 0 })
 	s.begin()
 	s.comesTo(func() bool { return s.bot.codes.find("contoso/U0ADA") != nil })
 	s.signIn(tenant)
 	s.reply(asked, "all of it")
 	if s.direct("Signed in to").TS != prompt.TS {
-		t.Error("the code is still in its message")
+		s.t.Error("the code is still in its message")
 	}
 	if n := tenant.Asked("devicecode"); n != 1 {
-		t.Errorf("Microsoft was asked for %d codes", n)
+		s.t.Errorf("Microsoft was asked for %d codes", n)
 	}
 	s.allSettled()
 }
@@ -419,6 +446,32 @@ func TestCancelReachesACommandThatAnotherReplicaRuns(t *testing.T) {
 	one.reply(first, "partial result")
 	one.reply(one.say("U0ADA", "!cancel"), "None of your commands is running")
 	one.wantNothingListed()
+}
+
+func TestCancelReachesACommandThatWaitsForItsTurnInAnotherReplica(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, untilCancelled)
+	s.stop()
+	s.lease = longLease
+	s.begin()
+	for range longLimits.person {
+		s.say("U0ADA", search)
+	}
+	s.comesTo(func() bool { return int(s.performed.Load()) == longLimits.person })
+	asked := s.say("U0ADA", search)
+	s.reply(asked, "which is as many as one person may")
+	id := "T0CONTOSO." + incidents + "." + asked.TS
+	s.comesTo(func() bool {
+		_, _, err := s.engine.Bucket(engine.Running).Get(t.Context(), id)
+		return err == nil
+	})
+	if asker, ran, err := s.bot.cancelElsewhere(t.Context(), id, "U0ADA"); asker != "U0ADA" || !ran || err != nil {
+		t.Fatalf("%q, %v, %v", asker, ran, err)
+	}
+	s.reply(asked, "It had not begun yet")
+	if n := int(s.performed.Load()); n != longLimits.person {
+		t.Errorf("%d commands have run", n)
+	}
 }
 
 // writtenAt is when a message was written, as cancel says it.

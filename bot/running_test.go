@@ -34,6 +34,7 @@ type stage struct {
 	slack     *slacksim.Server
 	engine    *engine.Engine
 	dir       string        // of the engine
+	cluster   string        // its servers; "" where there are none
 	lease     time.Duration // of codes where the engine is shared; zero where it is not
 	sockets   Sockets       // without address and token
 	perform   performance

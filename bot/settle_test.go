@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -418,6 +419,64 @@ func TestACommandForWhichNobodySignsInIsGivenUpWithinADay(t *testing.T) {
 	if waiting, err := s.bot.waiting(t.Context(), "contoso/all"); len(waiting) != 1 || waiting[0].TS != short.TS || err != nil {
 		t.Errorf("%+v, %v", waiting, err)
 	}
+}
+
+func TestTwoReplicasGiveACommandUpOnce(t *testing.T) {
+	t.Parallel()
+	one, two, _ := newReplicas(t, longLease, needsSignInAlways)
+	one.stop()
+	two.stop()
+	one.instance.Shared, two.instance.Shared = true, true
+	asked := one.say("U0LEA", "one")
+	one.wait(asked, time.Now().Add(-waitsAtMost-time.Minute))
+	var both sync.WaitGroup
+	for _, s := range []*stage{one, two} {
+		both.Go(func() {
+			if err := s.bot.endLongWaitsOnce(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	one.begin()
+	one.reply(asked, "Nobody has signed in")
+	one.settleIn()
+	if got := one.thread(asked); strings.Count(got, "U0AUDITBOT:") != 1 {
+		t.Errorf("the thread has\n%s", got)
+	}
+}
+
+// Two replicas' clocks did not agree about what was first, the end of a code or
+// that the command began to wait.
+func TestACommandThatNobodysCodeIsForIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	asked := s.say("U0ADA", search)
+	s.reply(asked, "Sign in to contoso")
+	id := "T0CONTOSO." + incidents + "." + asked.TS
+	place := "contoso/U0ADA/" + id
+	waiting, err := s.bot.waiting(t.Context(), "contoso/U0ADA")
+	if len(waiting) != 1 || err != nil {
+		t.Fatalf("%d wait, %v", len(waiting), err)
+	}
+	waiting[0].Waits = time.Now().Add(-stranded - time.Minute)
+	value, err := json.Marshal(waiting[0])
+	if err == nil {
+		_, err = s.engine.Bucket(engine.Waiting).Put(t.Context(), place, value)
+	}
+	if err == nil {
+		err = s.bot.endLongWaitsOnce(t.Context())
+	}
+	if waiting, _ := s.bot.waiting(t.Context(), "contoso/U0ADA"); len(waiting) != 1 || err != nil {
+		t.Fatalf("while there is a code for it, %d wait, %v", len(waiting), err)
+	}
+	if err := s.engine.Bucket(engine.SignIns).Delete(t.Context(), "contoso/U0ADA"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bot.endLongWaitsOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.reply(asked, "The sign-in that this command waited for is over")
 }
 
 // On a terminal, whoever has the key is an admin.
