@@ -105,7 +105,9 @@ func (b *Bot) admins(ctx context.Context) []string {
 // kept is for how long what Slack says about people and groups is believed.
 const kept = 5 * time.Minute
 
-// A people is what Slack said about people and groups of late.
+// A people is what Slack said about people and groups of late, to this replica:
+// another may believe something else for as long as it is kept, and tell somebody
+// once more.
 type people struct {
 	mu     sync.Mutex
 	users  map[string]aged[profile]

@@ -55,6 +55,7 @@ type state struct {
 	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
 	Plain       string    `json:"plain,omitempty"`        // digest of the answer's text, if it is to be told by nothing else
 	Result      result    `json:"result,omitzero"`        // what became of the command, once its answer is to be posted
+	By          string    `json:"by,omitempty"`           // which task wrote this last; that it was cancelled, others may have added
 
 	revision uint64
 }
@@ -76,6 +77,7 @@ type task struct {
 	asks  Person // the author of the Message
 	line  string
 	name  string // of the command
+	by    string // which task this is, of all that ever worked on the message
 	began time.Time
 	tries int // of the item: 1 the first time
 	log   *slog.Logger
@@ -94,10 +96,12 @@ type task struct {
 	mu    sync.Mutex // held while state is changed and saved as the command runs
 	state state
 	over  bool // the command does not run any more
+
+	listed bool // it may be in the bucket Running
 }
 
 func (b *Bot) newTask(item engine.Item) *task {
-	t := &task{id: item.ID, again: item.Again, tries: item.Tries, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
+	t := &task{id: item.ID, by: rand.Text(), listed: item.Again, again: item.Again, tries: item.Tries, began: time.Now(), far: make(chan auditlog.Progress, 1), cancelled: make(chan struct{})}
 	t.cancel = sync.OnceFunc(func() { close(t.cancelled) })
 	t.log = b.Log.With("item", t.id)
 	return t
@@ -176,6 +180,7 @@ func (b *Bot) admit(ctx context.Context, t *task) (r *refusal, err error) {
 // turnAway ends a command whose author is not served.
 func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 	b.dropQueued(ctx, t)
+	b.unlist(ctx, t)
 	return b.ended(t, b.refuse(ctx, t, r))
 }
 
@@ -244,6 +249,7 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 		if err != nil {
 			return err
 		}
+		b.unlist(ctx, t)
 		if time.Since(t.began) > kept { // they may have left while it ran
 			if r, err := b.admit(ctx, t); err != nil {
 				return err
@@ -455,21 +461,31 @@ func (b *Bot) note(ctx context.Context, t *task, change func(*state)) error {
 }
 
 // save makes the state of t durable. If another worker changed it meanwhile,
-// that one has taken over, and this one must stop.
+// that one has taken over, and this one must stop. That the command was cancelled
+// meanwhile, in another replica, is noted.
 func (b *Bot) save(ctx context.Context, t *task) error {
-	value, err := json.Marshal(t.state)
-	if err != nil {
-		return fmt.Errorf("writing down how far a command is: %w", err)
-	}
 	bucket := b.Engine.Bucket(engine.Commands)
-	write := func() (uint64, error) { return bucket.Update(ctx, t.id, value, t.state.revision) }
-	if t.state.revision == 0 {
-		write = func() (uint64, error) { return bucket.Create(ctx, t.id, value) }
+	for {
+		next := t.state
+		next.By = t.by
+		value, err := json.Marshal(next)
+		if err != nil {
+			return fmt.Errorf("writing down how far a command is: %w", err)
+		}
+		if next.revision == 0 {
+			next.revision, err = bucket.Create(ctx, t.id, value)
+		} else {
+			next.revision, err = bucket.Update(ctx, t.id, value, next.revision)
+		}
+		if err == nil {
+			t.state.By, t.state.revision = next.By, next.revision
+			return nil
+		}
+		if !errors.Is(err, engine.ErrConflict) {
+			return fmt.Errorf("writing down how far a command is: %w", err)
+		}
+		if err := b.seeState(ctx, t); err != nil {
+			return err
+		}
 	}
-	revision, err := write()
-	if err != nil {
-		return fmt.Errorf("writing down how far a command is: %w", err)
-	}
-	t.state.revision = revision
-	return nil
 }

@@ -5,6 +5,7 @@
 // # The way of one command
 //
 //   - sockets.go: two connections to Slack, and what ends them.
+//   - links.go: which replica may have them, where there are several.
 //   - receive.go: events arrive over Socket Mode. What may be a command is
 //     filed in the inbox, and only then is the event acknowledged.
 //   - message.go, typed.go: which events are messages of people, and what they
@@ -22,6 +23,8 @@
 //   - buttons.go: what can be pressed under an answer, and what that does.
 //   - signin.go: device codes, sent to the person who asked and to nobody else,
 //     and polled until it is known what came of them.
+//   - codes.go: the one replica that looks after a code, and which goes on when it
+//     ends.
 //   - prompt.go: the direct message with a code.
 //   - waiting.go, settle.go: the commands that wait for a sign-in, and what
 //     follows from one that is over.
@@ -39,6 +42,7 @@ package bot
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +83,9 @@ type Bot struct {
 	life   context.Context // done when the bot is to stop
 	late   context.Context // done when what is left of the commands is to be left to the next start
 
+	shared    bool          // other replicas may work on the engine; Run sets it
+	codeLease time.Duration // codeLease, but for tests
+
 	perform func(context.Context, commands.Env, string) (commands.Reply, error) // commands.Run, but for tests
 
 	inbox func(ctx context.Context, id string, data []byte) (fresh bool, err error) // Engine.File, but for tests
@@ -111,7 +118,8 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b.people = people{users: map[string]aged[profile]{}, groups: map[string]aged[[]string]{}, told: map[string]time.Time{}}
-	b.codes = codes{life: ctx, open: map[string]*code{}}
+	b.shared = b.shared || !b.Engine.Owner()
+	b.codes = codes{life: ctx, replica: rand.Text(), open: map[string]*code{}, ours: map[string]*code{}, seen: map[string]sight{}}
 	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}}
 	b.quick, b.long = &lineup{limits: quickLimits}, &lineup{limits: longLimits}
 	b.life = ctx
@@ -126,11 +134,12 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	if b.inbox == nil {
 		b.inbox = b.Engine.File
 	}
-	if err := b.resumeSignIns(ctx); err != nil {
+	if err := b.adoptOnce(ctx); err != nil {
 		cancel(err)
 		b.codes.polling.Wait()
 		return unlessDone(asked, err)
 	}
+	b.codes.polling.Go(func() { b.adoptCodes(ctx, time.Tick(b.adoptEvery())) })
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { b.forgetThoseWhoLeft(ctx, time.Tick(forgetEvery)) })
@@ -150,6 +159,10 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 		case <-late.Done():
 		}
 	})
+	if b.shared {
+		l := &links{bucket: b.Engine.Bucket(engine.Links), log: b.Log, apart: sockets.apart, first: make(chan struct{})}
+		sockets.place = l.take
+	}
 	err := b.receive(ctx, sockets)
 	cancel(err)
 	return unlessDone(asked, err)

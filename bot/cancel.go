@@ -164,18 +164,21 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 	meant := func(m Message) bool {
 		return m.User == by.User && id == "" || id != "" && strings.EqualFold(m.handle(), id)
 	}
-	found := b.tasks.of(func(t *task) bool { return t != by && meant(t.Message) })
-	if slices.ContainsFunc(found, func(t *task) bool { return !b.mayCancel(by.User, t.User) }) {
+	found, err := b.listings(ctx, func(m Message) bool { return m.ID() != by.id && meant(m) })
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(found, func(l listing) bool { return !b.mayCancel(by.User, l.User) }) {
 		return "", &commands.Mistake{Problem: "that command is somebody else's", Hint: "who asked for it can cancel it, and so can the admins of this bot"}
 	}
-	var stopped []*task
-	for _, t := range found {
-		_, ran, err := b.cancelByID(ctx, t.id, by.User)
+	var stopped []listing
+	for _, l := range found {
+		_, ran, err := b.cancelByID(ctx, l.Item, by.User)
 		if err != nil {
 			return "", err
 		}
 		if ran {
-			stopped = append(stopped, t)
+			stopped = append(stopped, l)
 		}
 	}
 	waited, err := b.endWaiting(ctx, by.asks, meant)
@@ -189,11 +192,11 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 }
 
 // whatWasCancelled says what cancel did.
-func (b *Bot) whatWasCancelled(stopped []*task, waited int) string {
+func (b *Bot) whatWasCancelled(stopped []listing, waited int) string {
 	var said []string
 	var names []string
-	for _, t := range stopped {
-		names = append(names, fmt.Sprintf("%s%s of %s UTC (%s)", b.Prefix, t.name, t.Sent().Format("15:04:05"), t.handle()))
+	for _, l := range stopped {
+		names = append(names, fmt.Sprintf("%s%s of %s UTC (%s)", b.Prefix, l.Name, l.Sent().Format("15:04:05"), l.handle()))
 	}
 	switch len(stopped) {
 	case 0:
@@ -250,13 +253,15 @@ func (b *Bot) cancelPressed(ctx context.Context, by *task) error {
 // codeCancelPressed ends a sign-in for the one who was sent its code. Admins
 // cannot do so: nobody but them has the message.
 func (b *Bot) codeCancelPressed(ctx context.Context, by *task, id string) error {
-	n := b.codes.byID(id)
+	n, err := b.codeByID(ctx, id)
+	if err != nil {
+		return err
+	}
 	if n != nil && n.User != by.User {
 		return b.refuse(ctx, by, &refusal{reason: "the code is somebody else's", tell: "Only whoever was sent a code can cancel it."})
 	}
 	ended := false
 	if n != nil {
-		var err error
 		if ended, err = b.cancelCode(ctx, n); err != nil {
 			return err
 		}
@@ -268,8 +273,8 @@ func (b *Bot) codeCancelPressed(ctx context.Context, by *task, id string) error 
 }
 
 // cancelByID stops a command if user may do that. It may be one that does not
-// run now, since it waits for a place or a restart has interrupted it: it ends
-// when it does.
+// run here, since another replica has it, it waits for a place, or a restart has
+// interrupted it: it ends when it notices, or when it runs again.
 func (b *Bot) cancelByID(ctx context.Context, id, user string) (asker string, ran bool, err error) {
 	if t := b.tasks.find(id); t != nil {
 		if !b.mayCancel(user, t.User) {
@@ -278,6 +283,17 @@ func (b *Bot) cancelByID(ctx context.Context, id, user string) (asker string, ra
 		ran, err := b.stop(ctx, t)
 		return t.User, ran, err
 	}
+	for {
+		asker, ran, err = b.cancelElsewhere(ctx, id, user)
+		if !errors.Is(err, engine.ErrConflict) {
+			return asker, ran, err
+		}
+	}
+}
+
+// cancelElsewhere is cancelByID for a command that does not run here. The error
+// is [engine.ErrConflict] if its state has changed meanwhile.
+func (b *Bot) cancelElsewhere(ctx context.Context, id, user string) (asker string, ran bool, err error) {
 	bucket := b.Engine.Bucket(engine.Commands)
 	value, revision, err := bucket.Get(ctx, id)
 	if errors.Is(err, engine.ErrNotFound) {

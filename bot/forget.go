@@ -18,7 +18,7 @@ const forgetEvery = time.Hour
 
 // forgetThoseWhoLeft looks through the sign-ins now and at every tick, until
 // ctx is done. Several replicas may do so at once: each deletes only what it
-// has seen.
+// has seen, and cancels only the codes that it looks after.
 func (b *Bot) forgetThoseWhoLeft(ctx context.Context, ticks <-chan time.Time) {
 	for {
 		b.forgetOnce(ctx)
@@ -167,13 +167,6 @@ func (b *Bot) cancelIfLeft(ctx context.Context, n *code) {
 	} else if cancelled {
 		log.Info("the code of somebody who left is cancelled", "reason", reason)
 	}
-}
-
-// all are the codes that are open.
-func (c *codes) all() []*code {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Collect(maps.Values(c.open))
 }
 
 // forget makes Slack be asked again.

@@ -55,6 +55,7 @@ func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
 			return
 		case <-time.After(quiet):
 		}
+		showing.Go(func() { b.knownElsewhere(ctx, busy, t) })
 		if b.beginProgress(ctx, busy, t) {
 			b.followProgress(ctx, busy, t)
 		}

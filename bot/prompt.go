@@ -261,9 +261,10 @@ func (b *Bot) linkTo(ctx context.Context, channel, ts string) string {
 
 // pointTo says in words for the thread where the code is that was sent before
 // m. Under the code itself it says what needs it now, which takes its reader
-// there. A message that has not arrived is sent again.
+// there. A message that has not arrived is sent again, by the replica that looks
+// after the code.
 func (b *Bot) pointTo(ctx context.Context, m Message, n *code) string {
-	if n.ts() == "" {
+	if n.ts() == "" && !n.elsewhere {
 		b.editPrompt(ctx, n)
 	}
 	ts := n.ts()

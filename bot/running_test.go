@@ -33,7 +33,10 @@ type stage struct {
 	t         *testing.T
 	slack     *slacksim.Server
 	engine    *engine.Engine
-	sockets   Sockets // without address and token
+	dir       string        // of the engine
+	cluster   string        // its servers; "" where there are none
+	lease     time.Duration // of codes where the engine is shared; zero where it is not
+	sockets   Sockets       // without address and token
 	perform   performance
 	instance  commands.Instance
 	admins    []string
@@ -58,7 +61,8 @@ func newStage(t *testing.T, perform performance) *stage {
 	s := &stage{t: t, slack: slacksim.NewServer(w), perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
 	t.Cleanup(s.slack.Close)
 	var err error
-	s.engine, err = engine.Open(t.Context(), engine.Config{Dir: t.TempDir(), Key: make([]byte, engine.KeySize)})
+	s.dir = t.TempDir()
+	s.engine, err = engine.Open(t.Context(), engine.Config{Dir: s.dir, Key: make([]byte, engine.KeySize)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +84,8 @@ func (s *stage) start() {
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
 		underWay:  time.Second, // the simulator is done with a request sooner
+		shared:    s.lease > 0,
+		codeLease: s.lease,
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {

@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -22,6 +23,9 @@ type outcome struct {
 	Text    string `json:"text"`            // in the place of the code, in Slack's markup
 	GivenUp string `json:"given_up"`        // a line for the commands that waited; "" if they run now
 	Alert   string `json:"alert,omitempty"` // for the admins, in Slack's markup; "" as a rule
+
+	// Ended is when it was known, by the clock of who learned it.
+	Ended time.Time `json:"ended,omitzero"`
 
 	// Untold are the admins who have not had the Alert yet.
 	Untold []string `json:"untold,omitempty"`
@@ -88,6 +92,7 @@ func (n *code) failed(err error, id string) *outcome {
 }
 
 func (o *outcome) asOfNow() *outcome {
+	o.Ended = time.Now().UTC()
 	o.Text += "\n_" + time.Now().UTC().Format("15:04") + " UTC_"
 	return o
 }
@@ -109,20 +114,25 @@ func (n *code) alert(err error) string {
 
 // settleSignIn does what follows from what came of a sign-in: it takes the code
 // out of its message, runs what waited for it or says why it will not run, and
-// tells the admins if they are to know. What cannot be done before the bot stops
-// is done at the next start; nothing is done twice.
-func (b *Bot) settleSignIn(n *code) {
+// tells the admins if they are to know. It tells whether all of it is done. What
+// cannot be done before the bot stops is done at the next start, or by another
+// replica; nothing is done twice.
+func (b *Bot) settleSignIn(n *code) bool {
 	b.codes.remove(n) // first: whoever is told that it is over may begin anew
-	ended := time.Now()
+	ended := cmp.Or(n.Came.Ended, time.Now())
 	close(n.over)
 	ctx, cancel := b.lasting()
 	defer cancel()
 	log := b.Log.With("instance", n.Instance, "user", n.User)
+	if err := insistOnCode(ctx, func() error { return b.setAside(ctx, n) }); err != nil {
+		log.Error("making room for the next sign-in; whoever goes on with it tries again", "err", err)
+		return false
+	}
 	told := section(n.Came.Text)
 	tellErr := b.replacePrompt(ctx, n, told) // before the answers to what waited, if that is possible
 	if err := insist(ctx, func() error { return b.releaseFor(ctx, n, ended) }); err != nil {
 		log.Error("running what waited for a sign-in; the next start tries again", "err", err)
-		return
+		return false
 	}
 	if passing(tellErr) {
 		tellErr = insist(ctx, func() error { return b.replacePrompt(ctx, n, told) })
@@ -131,11 +141,13 @@ func (b *Bot) settleSignIn(n *code) {
 		log.Error("taking a code out of its message", "err", tellErr)
 	}
 	if passing(tellErr) || !b.tellAdmins(ctx, n) {
-		return
+		return false
 	}
-	if err := insist(ctx, func() error { return b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place()) }); err != nil {
+	err := insist(ctx, func() error { return b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place) })
+	if err != nil {
 		log.Error("forgetting a sign-in that is over", "err", err)
 	}
+	return err == nil
 }
 
 // releaseFor releases what waited for n, which ended then. If nobody has signed
@@ -169,7 +181,7 @@ func (b *Bot) tellAdmins(ctx context.Context, n *code) bool {
 		n.mu.Lock()
 		n.Came.Untold = n.Came.Untold[1:]
 		n.mu.Unlock()
-		if err := insist(ctx, func() error { return b.keepCode(ctx, n) }); err != nil {
+		if err := insistOnCode(ctx, func() error { return b.keepCode(ctx, n) }); err != nil {
 			log.Error("noting that an admin was told of a sign-in", "err", err)
 			return false
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,18 @@ func (s *stage) open() (n *code) {
 		return n != nil
 	})
 	return n
+}
+
+// store puts a code into the bucket as it is.
+func (s *stage) store(n *code) {
+	s.t.Helper()
+	value, err := json.Marshal(n)
+	if err == nil {
+		_, err = s.engine.Bucket(engine.SignIns).Put(s.t.Context(), n.place, value)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // settleIn waits until the bot answers.
@@ -184,9 +197,7 @@ func TestACancelledSignInLeavesALaterOneAlone(t *testing.T) {
 	s.stop()
 	n := s.open()
 	n.Sent, n.Cancelled = n.Sent.Add(-10*time.Minute), time.Now().Add(-5*time.Minute)
-	if err := s.bot.keepCode(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
+	s.store(n)
 	if err := s.instance.Account.SignIn(t.Context(), tenantsim.ContosoPassword); err != nil {
 		t.Fatal(err)
 	}
@@ -238,9 +249,7 @@ func TestWhatCameOfASignInIsToldAfterARestart(t *testing.T) {
 	s.stop()
 	n := s.open()
 	n.Came = n.failed(&auditlog.Refusal{Problem: "the cat ate it"}, "ID")
-	if err := s.bot.keepCode(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
+	s.store(n)
 	polls := tenant.Asked("token")
 	s.start()
 	if s.direct("the cat ate it").TS != prompt.TS {
@@ -412,6 +421,64 @@ func TestACommandForWhichNobodySignsInIsGivenUpWithinADay(t *testing.T) {
 	}
 }
 
+func TestTwoReplicasGiveACommandUpOnce(t *testing.T) {
+	t.Parallel()
+	one, two, _ := newReplicas(t, longLease, needsSignInAlways)
+	one.stop()
+	two.stop()
+	one.instance.Shared, two.instance.Shared = true, true
+	asked := one.say("U0LEA", "one")
+	one.wait(asked, time.Now().Add(-waitsAtMost-time.Minute))
+	var both sync.WaitGroup
+	for _, s := range []*stage{one, two} {
+		both.Go(func() {
+			if err := s.bot.endLongWaitsOnce(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	both.Wait()
+	one.begin()
+	one.reply(asked, "Nobody has signed in")
+	one.settleIn()
+	if got := one.thread(asked); strings.Count(got, "U0AUDITBOT:") != 1 {
+		t.Errorf("the thread has\n%s", got)
+	}
+}
+
+// Two replicas' clocks did not agree about what was first, the end of a code or
+// that the command began to wait.
+func TestACommandThatNobodysCodeIsForIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s, _ := newSignInStage(t, needsSignInAlways)
+	asked := s.say("U0ADA", search)
+	s.reply(asked, "Sign in to contoso")
+	id := "T0CONTOSO." + incidents + "." + asked.TS
+	place := "contoso/U0ADA/" + id
+	waiting, err := s.bot.waiting(t.Context(), "contoso/U0ADA")
+	if len(waiting) != 1 || err != nil {
+		t.Fatalf("%d wait, %v", len(waiting), err)
+	}
+	waiting[0].Waits = time.Now().Add(-stranded - time.Minute)
+	value, err := json.Marshal(waiting[0])
+	if err == nil {
+		_, err = s.engine.Bucket(engine.Waiting).Put(t.Context(), place, value)
+	}
+	if err == nil {
+		err = s.bot.endLongWaitsOnce(t.Context())
+	}
+	if waiting, _ := s.bot.waiting(t.Context(), "contoso/U0ADA"); len(waiting) != 1 || err != nil {
+		t.Fatalf("while there is a code for it, %d wait, %v", len(waiting), err)
+	}
+	if err := s.engine.Bucket(engine.SignIns).Delete(t.Context(), "contoso/U0ADA"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bot.endLongWaitsOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.reply(asked, "The sign-in that this command waited for is over")
+}
+
 // On a terminal, whoever has the key is an admin.
 func TestASignInOnATerminalRunsWhatWaits(t *testing.T) {
 	t.Parallel()
@@ -518,9 +585,7 @@ func TestACodeThatCouldNotBeSentCannotBeCancelled(t *testing.T) {
 	s.stop()
 	n := s.open()
 	n.over = make(chan struct{})
-	if err := s.bot.discard(t.Context(), n, errors.New("no direct message")); err != nil {
-		t.Fatal(err)
-	}
+	s.bot.discard(t.Context(), n, errors.New("no direct message"))
 	if ended, err := s.bot.cancelCode(t.Context(), n); ended || err != nil {
 		t.Errorf("%v, %v", ended, err)
 	}
@@ -559,9 +624,7 @@ func TestAdminsAreNotToldTwice(t *testing.T) {
 	s.direct("mallory@contoso.com signed in")
 	s.allSettled()
 	n.Came.Untold = []string{"U0LEA", "U0GRACE"}
-	if err := s.bot.keepCode(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
+	s.store(n)
 	s.start()
 	s.until(func() bool { return s.told("U0GRACE", discardedAlert) > 0 })
 	s.allSettled()

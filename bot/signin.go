@@ -11,28 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"auditbot/auditlog"
 	"auditbot/auditlog/signin"
 	"auditbot/bot/engine"
 	"auditbot/commands"
 )
-
-// codes are the device codes that wait for somebody to type them: one at a time
-// for each sign-in, by [signInKey].
-//
-// Each is in the bucket SignIns under key and id until all is done that follows
-// from it, so that a restart goes on with it. The messages that wait for it are
-// in the bucket Waiting, under key and id, too.
-type codes struct {
-	life     context.Context // of the bot: polling outlives the command that began it
-	polling  sync.WaitGroup
-	starting singleflight.Group
-
-	mu   sync.Mutex
-	open map[string]*code
-}
 
 // A code is a device code that was sent to somebody.
 type code struct {
@@ -55,18 +38,26 @@ type code struct {
 	// more, at the next start neither.
 	Came *outcome `json:"came,omitempty"`
 
-	key      string // by [signInKey]
-	device   *signin.Code
-	instance commands.Instance
-	resumed  bool          // after a restart
-	stop     func()        // ends the polling; may be called again
-	over     chan struct{} // closed when Came is known
+	// Owner is the replica that looks after it; "" if it was handed over.
+	Owner string `json:"owner,omitempty"`
+
+	key       string       // by [signInKey]
+	place     string       // in the bucket
+	revision  uint64       // there, when it was read or written last
+	elsewhere bool         // another replica looks after it: this is what the bucket had
+	device    *signin.Code // nil while it is asked for
+	instance  commands.Instance
+	resumed   bool            // after a restart
+	polling   context.Context // done when it is not to be polled any more
+	stop      func()          // ends that; may be called again
+	free      func()          // ends that it is held
+	over      chan struct{}   // closed when Came is known
 
 	showing sync.Mutex // held while the direct message is sent or edited
 	tried   bool       // it may have been sent
 
-	mu     sync.Mutex // held, from the first poll on, while TS and Cancelled are read or changed, and closed
-	closed bool       // it is too late to cancel
+	mu   sync.Mutex // held while what is in the bucket is read or changed, and lost
+	lost bool       // another replica goes on with it
 }
 
 // signInKey is whose sign-in at an instance it is that somebody uses: their
@@ -78,10 +69,6 @@ func signInKey(i commands.Instance, user string) string {
 	}
 	return i.Name + "/" + user
 }
-
-// place is where the code is in the bucket. The next one under its key has
-// another.
-func (c *code) place() string { return c.key + "/" + c.ID }
 
 // signIn sends t's author a device code for the instance, unless one is on its
 // way already, and says so in words for the thread, which do not show it. Where
@@ -96,20 +83,10 @@ func (b *Bot) signIn(ctx context.Context, t *task, instance commands.Instance) (
 	case instance.Account.Expect == "":
 		return "", nobodyExpected(instance, t.asks)
 	}
-	fresh := false
-	found, err, _ := b.codes.starting.Do(key, func() (any, error) {
-		open, err := b.codes.current(ctx, key)
-		if open != nil || err != nil {
-			return open, err
-		}
-		fresh = true
-		return b.sendCode(ctx, t, instance)
-	})
-	if err != nil {
-		return "", err
-	}
-	n := found.(*code)
+	n, fresh, err := b.oneCode(ctx, t, instance)
 	switch {
+	case err != nil:
+		return "", err
 	case n.User != t.User:
 		return b.whoSignsIn(ctx, key, instance), nil
 	case !fresh:
@@ -118,6 +95,21 @@ func (b *Bot) signIn(ctx context.Context, t *task, instance commands.Instance) (
 		return "Slack has not taken the direct message with the code yet: it comes as soon as Slack does. Only you can see it.", nil
 	}
 	return "I have sent you a direct message with a code to sign in with. Only you can see it.", nil
+}
+
+// oneCode is the open code of the sign-in that t's author uses, and whether it
+// was sent now. Of those who ask at the same time, in whatever replica, one
+// sends it.
+func (b *Bot) oneCode(ctx context.Context, t *task, instance commands.Instance) (n *code, fresh bool, err error) {
+	for {
+		if n, err := b.current(ctx, signInKey(instance, t.User)); n != nil || err != nil {
+			return n, false, err
+		}
+		n, err := b.sendCode(ctx, t, instance)
+		if !errors.Is(err, errTaken) && !errors.Is(err, errNotOurs) {
+			return n, true, err
+		}
+	}
 }
 
 // nobodyExpected is the refusal of a sign-in of somebody whose account is not
@@ -132,85 +124,28 @@ func nobodyExpected(instance commands.Instance, p Person) error {
 	}
 }
 
-func (c *codes) find(key string) *code {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.open[key]
-}
-
-// current is the open code under key, or nil. One that was cancelled is waited
-// for to be over: what it may still bring is deleted then.
-func (c *codes) current(ctx context.Context, key string) (*code, error) {
-	for {
-		open := c.find(key)
-		if open == nil || !open.isCancelled() {
-			return open, nil
-		}
-		select {
-		case <-open.over:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for the end of a cancelled sign-in: %w", context.Cause(ctx))
-		}
-	}
-}
-
-// byID is the open code with this id, or nil.
-func (c *codes) byID(id string) *code {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.open {
-		if n.ID == id {
-			return n
-		}
-	}
-	return nil
-}
-
-// add makes n the open code of its key, if it is the newest.
-func (c *codes) add(n *code) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if open := c.open[n.key]; open == nil || open.Sent.Before(n.Sent) {
-		c.open[n.key] = n
-	}
-}
-
-func (c *codes) remove(n *code) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open[n.key] == n {
-		delete(c.open, n.key)
-	}
-}
-
 // sendCode asks for a code, sends it to the person, and begins to poll. The
-// code is written down before it is sent, and polled even if nobody knows
-// whether it arrived: whoever can type it must not do so in vain, and if it has
-// not arrived, it is sent again.
+// error is errTaken if somebody else does so.
 func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance) (*code, error) {
 	if err := b.stillServed(ctx, t.User); err != nil {
 		return nil, err
 	}
-	device, err := instance.Account.Start(ctx)
-	if err != nil {
-		return nil, err
-	}
 	n := &code{
-		ID: rand.Text(), User: t.User, Email: t.asks.Email, Instance: instance.Name,
-		Asked: askedOf(instance), TenantID: b.tenantID(ctx, instance), For: b.origin(ctx, t.Message),
-		Sent: time.Now().UTC(), Sealed: device.Seal(),
-		key: signInKey(instance, t.User), device: device, instance: instance,
+		ID: rand.Text(), User: t.User, Email: t.asks.Email, Instance: instance.Name, Asked: askedOf(instance),
+		key: signInKey(instance, t.User), instance: instance,
 	}
-	if n.DM, err = b.openDM(ctx, t.User); err != nil {
-		return nil, notSent(err)
-	}
-	if err := b.keepCode(ctx, n); err != nil {
+	if err := b.claim(ctx, n); err != nil {
 		return nil, err
 	}
-	polling := b.openCode(n) // first: its button may be pressed as soon as it is there
-	err = b.deliver(ctx, n)
+	if err := b.prepareCode(ctx, t, n); err != nil {
+		b.discard(ctx, n, err)
+		return nil, err
+	}
+	b.codes.add(n) // first: its button may be pressed as soon as it is there
+	err := b.deliver(ctx, n)
 	if err != nil && !passing(err) {
-		return nil, errors.Join(notSent(err), b.discard(ctx, n, notSent(err)))
+		b.discard(ctx, n, notSent(err))
+		return nil, notSent(err)
 	}
 	if err != nil {
 		b.Log.Warn("sending a code; it is tried again", "instance", n.Instance, "user", n.User, "err", err)
@@ -218,8 +153,28 @@ func (b *Bot) sendCode(ctx context.Context, t *task, instance commands.Instance)
 	if err := b.keepCode(ctx, n); err != nil { // now with its TS, which can be found out again
 		b.Log.Warn("noting where a code stands", "err", err)
 	}
-	b.poll(polling, n)
+	b.poll(n)
 	return n, nil
+}
+
+// prepareCode asks for the code. It is written down before it is sent, and
+// polled even if nobody knows whether it arrived: whoever can type it must not
+// do so in vain, and if it has not arrived, it is sent again.
+func (b *Bot) prepareCode(ctx context.Context, t *task, n *code) error {
+	device, err := n.instance.Account.Start(ctx)
+	if err != nil {
+		return err
+	}
+	sent := time.Now().UTC()
+	tenant, asked := b.tenantID(ctx, n.instance), b.origin(ctx, t.Message)
+	dm, err := b.openDM(ctx, t.User)
+	if err != nil {
+		return notSent(err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.device, n.Sealed, n.Sent, n.TenantID, n.For, n.DM = device, device.Seal(), sent, tenant, asked, dm
+	return b.putCode(ctx, n)
 }
 
 // stillServed refuses a code to somebody who is not served any more: a search
@@ -239,13 +194,19 @@ func (b *Bot) stillServed(ctx context.Context, user string) error {
 }
 
 // discard ends the sign-in of a code that cannot be sent.
-func (b *Bot) discard(ctx context.Context, n *code, why error) error {
-	n.close()
-	n.Came = n.failed(why, "")
+func (b *Bot) discard(ctx context.Context, n *code, why error) {
 	b.codes.remove(n)
-	n.stop()
+	n.mu.Lock()
+	n.Came = n.failed(why, "")
+	n.mu.Unlock()
 	close(n.over)
-	return b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
+	defer cancel()
+	err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place)
+	if err != nil {
+		b.Log.Error("forgetting a code that could not be sent", "instance", n.Instance, "user", n.User, "err", err)
+	}
+	b.letGo(n, err == nil)
 }
 
 // tenantID is the instance's GUID, which the code's own request has brought; ""
@@ -260,25 +221,6 @@ func (b *Bot) tenantID(ctx context.Context, instance commands.Instance) string {
 	return id
 }
 
-// keepCode makes durable what is known of a code.
-func (b *Bot) keepCode(ctx context.Context, n *code) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return b.putCode(ctx, n)
-}
-
-// putCode is keepCode for who holds n.mu.
-func (b *Bot) putCode(ctx context.Context, n *code) error {
-	value, err := json.Marshal(n)
-	if err == nil {
-		_, err = b.Engine.Bucket(engine.SignIns).Put(ctx, n.place(), value)
-	}
-	if err != nil {
-		return fmt.Errorf("writing down a sign-in: %w", err)
-	}
-	return nil
-}
-
 func notSent(err error) error {
 	return &auditlog.Refusal{
 		Problem: "you could not be sent a direct message, and a code is shown nowhere else",
@@ -287,50 +229,54 @@ func notSent(err error) error {
 	}
 }
 
-// openCode makes n a code that can be found and cancelled. The context is that of
-// its polling.
-func (b *Bot) openCode(n *code) (polling context.Context) {
-	polling, n.stop = context.WithCancel(b.codes.life)
-	n.over = make(chan struct{})
-	if n.Came == nil {
-		b.codes.add(n)
-	}
-	return polling
-}
-
 // poll waits in the background until the person has signed in, or wants no
 // sign-in any more, and does what follows from it.
-func (b *Bot) poll(ctx context.Context, n *code) {
+func (b *Bot) poll(n *code) {
 	b.codes.polling.Go(func() {
-		defer n.stop()
-		if n.Came != nil || b.learn(ctx, n) {
-			b.settleSignIn(n)
-		}
+		b.letGo(n, (n.Came != nil || b.learn(n)) && b.settleSignIn(n))
 	})
 }
 
 // learn waits until it is known what came of n, and makes that durable. It is
-// false if the next start has to go on.
-func (b *Bot) learn(ctx context.Context, n *code) bool {
-	upn, err := b.awaitSignIn(ctx, n)
-	if err != nil && b.codes.life.Err() != nil {
+// false if the next start has to go on, or another replica does.
+func (b *Bot) learn(n *code) bool {
+	upn, err := b.awaitSignIn(n.polling, n)
+	if n.isLost() || err != nil && b.codes.life.Err() != nil {
 		return false
 	}
 	ctx, cancel := b.lasting()
 	defer cancel()
-	if upn, err = b.whatCameOf(ctx, n, upn, err); errors.Is(err, errNotForgotten) {
-		b.Log.Error("a cancelled sign-in; the next start tries again", "instance", n.Instance, "user", n.User, "err", err)
-		return false
+	log := b.Log.With("instance", n.Instance, "user", n.User)
+	for {
+		who, why := b.whatCameOf(ctx, n, upn, err)
+		if errors.Is(why, errNotForgotten) {
+			log.Error("a cancelled sign-in; the next start tries again", "err", why)
+			return false
+		}
+		cancelled := errors.Is(why, errSignInCancelled)
+		keepErr := b.keepOutcome(ctx, n, cancelled, b.outcomeOf(ctx, n, who, why))
+		if errors.Is(keepErr, errCrossed) && !cancelled {
+			continue
+		}
+		if keepErr != nil {
+			log.Error("writing down what came of a sign-in; whoever goes on with it asks again", "err", keepErr)
+		}
+		return keepErr == nil
 	}
-	came := b.outcomeOf(ctx, n, upn, err)
-	n.mu.Lock()
-	n.Came = came
-	n.mu.Unlock()
-	if err := insist(ctx, func() error { return b.keepCode(ctx, n) }); err != nil {
-		b.Log.Error("writing down what came of a sign-in; the next start asks again", "instance", n.Instance, "user", n.User, "err", err)
-		return false
-	}
-	return true
+}
+
+// keepOutcome makes durable what came of n, which was cancelled or not. The
+// error is errCrossed if that is not so any more.
+func (b *Bot) keepOutcome(ctx context.Context, n *code, cancelled bool, came *outcome) error {
+	return insistOnCode(ctx, func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if cancelled == n.Cancelled.IsZero() {
+			return errCrossed
+		}
+		n.Came = came
+		return b.putCode(ctx, n)
+	})
 }
 
 // awaitSignIn polls while the message with the code counts down. No edit of it
@@ -371,20 +317,18 @@ func (n *code) isCancelled() bool {
 	return !n.Cancelled.IsZero()
 }
 
-// close ends the time in which the code can be cancelled, and tells whether it
-// was.
-func (n *code) close() (cancelled bool) {
+// isLost tells whether another replica goes on with n.
+func (n *code) isLost() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.closed = true
-	return !n.Cancelled.IsZero()
+	return n.lost
 }
 
 // whatCameOf is what the polling ended with, corrected by what it cannot know.
 // A sign-in that was cancelled while it succeeded is deleted again; if that
 // cannot be done, the error is errNotForgotten.
 func (b *Bot) whatCameOf(ctx context.Context, n *code, upn string, err error) (string, error) {
-	if n.close() {
+	if n.isCancelled() {
 		if resetErr := insist(ctx, func() error { return n.undo(ctx, err == nil) }); resetErr != nil {
 			return "", fmt.Errorf("%w: %w", errNotForgotten, resetErr)
 		}
@@ -413,58 +357,56 @@ func (n *code) undo(ctx context.Context, stored bool) error {
 	return n.instance.Account.Reset(ctx)
 }
 
-// cancelCode ends a sign-in, which outlasts a restart, and tells whether that
-// was still possible.
+// cancelCode ends a sign-in, whichever replica looks after it, and tells whether
+// that was still possible. It outlasts a restart.
 func (b *Bot) cancelCode(ctx context.Context, n *code) (bool, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return false, nil
-	}
-	if n.Cancelled.IsZero() {
-		n.Cancelled = time.Now().UTC()
-		if err := b.putCode(ctx, n); err != nil {
-			n.Cancelled = time.Time{}
+	for {
+		stored, err := b.storedCode(ctx, n.place)
+		if err != nil {
 			return false, err
 		}
+		if stored == nil || stored.ID != n.ID || stored.Came != nil {
+			return false, nil
+		}
+		if stored.Cancelled.IsZero() {
+			stored.Cancelled = time.Now().UTC()
+			err = b.putOver(ctx, stored)
+		}
+		if errors.Is(err, engine.ErrConflict) {
+			continue
+		}
+		if err == nil {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.Cancelled = stored.Cancelled
+			if !n.elsewhere {
+				n.stop()
+			}
+		}
+		return err == nil, err
 	}
-	n.stop()
-	return true, nil
+}
+
+// putOver changes a code in the bucket, whichever replica looks after it.
+func (b *Bot) putOver(ctx context.Context, stored *code) error {
+	value, err := json.Marshal(stored)
+	if err == nil {
+		_, err = b.Engine.Bucket(engine.SignIns).Update(ctx, stored.place, value, stored.revision)
+	}
+	if err != nil {
+		return fmt.Errorf("writing down a sign-in: %w", err)
+	}
+	return nil
 }
 
 // withdraw ends the sign-in under way at the instance, and tells whether there
 // was one.
 func (b *Bot) withdraw(ctx context.Context, m Message, instance commands.Instance) (bool, error) {
-	n := b.codes.find(signInKey(instance, m.User))
-	if n == nil {
-		return false, nil
+	n, err := b.openCode(ctx, signInKey(instance, m.User))
+	if n == nil || err != nil {
+		return false, err
 	}
 	return b.cancelCode(ctx, n)
-}
-
-// resumeSignIns goes on with the sign-ins that a restart interrupted.
-func (b *Bot) resumeSignIns(ctx context.Context) error {
-	bucket := b.Engine.Bucket(engine.SignIns)
-	places, err := bucket.Keys(ctx)
-	if err != nil {
-		return fmt.Errorf("looking for interrupted sign-ins: %w", err)
-	}
-	for _, place := range places {
-		value, _, err := bucket.Get(ctx, place)
-		if errors.Is(err, engine.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("looking for interrupted sign-ins: %w", err)
-		}
-		n, err := b.readCode(place, value)
-		if err != nil {
-			b.Log.Error("resuming a sign-in", "err", err)
-			continue
-		}
-		b.poll(b.openCode(n), n)
-	}
-	return nil
 }
 
 // askedOf is what a code of the instance is asked for: nobody else knows it.
@@ -473,30 +415,20 @@ func askedOf(i commands.Instance) string {
 	return strings.Join([]string{e.LoginURL, e.Tenant, e.ClientID, e.Resource}, " ")
 }
 
-// readCode is a code as it goes on after a restart. Nobody is to enter it any
-// more if its instance has another way to sign in by now.
-func (b *Bot) readCode(place string, value []byte) (*code, error) {
-	n := &code{resumed: true, tried: true}
-	err := json.Unmarshal(value, n)
-	if err == nil {
-		n.device, err = signin.OpenCode(n.Sealed)
-	}
-	if err != nil {
-		return nil, err
-	}
-	n.key = strings.TrimSuffix(place, "/"+n.ID)
+// fit gives a code that goes on after a restart its instance. Nobody is to enter
+// it any more if that has another way to sign in by now.
+func (b *Bot) fit(n *code) {
 	p := b.person(n.User, n.Email)
 	for _, instance := range b.Instances(p) {
 		if instance.Name == n.Instance && signInKey(instance, n.User) == n.key && askedOf(instance) == n.Asked && (p.Admin || !instance.Shared) {
 			n.instance = instance
-			return n, nil
+			return
 		}
 	}
 	n.instance = commands.Instance{Name: n.Instance, Tenant: n.Instance}
 	if n.Came == nil {
 		n.Came = n.outdated()
 	}
-	return n, nil
 }
 
 // checkFor is how long auth-complete waits for a sign-in that is being done
@@ -506,16 +438,24 @@ const checkFor = 8 * time.Second
 // checkSignIn says how the sign-in that t's author uses is going.
 func (b *Bot) checkSignIn(ctx context.Context, t *task, instance commands.Instance) (string, error) {
 	key := signInKey(instance, t.User)
-	if open := b.codes.find(key); open != nil {
-		select {
-		case <-open.over:
-			return open.Came.Result, nil
-		case <-time.After(checkFor):
-		case <-ctx.Done():
-		}
-		if open.User != t.User {
+	open, err := b.openCode(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if open != nil {
+		checking, cancel := context.WithTimeout(ctx, checkFor)
+		came, over := b.endOf(checking, open)
+		cancel()
+		switch {
+		case came != nil:
+			return came.Result, nil
+		case over:
+			open = nil
+		case open.User != t.User:
 			return b.whoSignsIn(ctx, key, instance), nil
 		}
+	}
+	if open != nil {
 		return fmt.Sprintf("Not done yet. The code that I sent you in a direct message at %s UTC is valid until %s UTC; I go on by myself once you have entered it.",
 			open.Sent.Format("15:04"), open.until()), nil
 	}
@@ -539,7 +479,11 @@ func (c *code) until() string { return c.device.Expires.UTC().Format("15:04") }
 // whoSignsIn says who is signing in at an instance where one sign-in serves
 // all, or who can.
 func (b *Bot) whoSignsIn(ctx context.Context, key string, instance commands.Instance) string {
-	if open := b.codes.find(key); open != nil {
+	open, err := b.openCode(ctx, key)
+	if err != nil {
+		b.Log.Warn("looking who signs in", "instance", instance.Name, "err", err)
+	}
+	if open != nil {
 		return fmt.Sprintf("%s was sent a code for this, which is valid until %s UTC. It is shown to nobody else.", b.name(ctx, open.User), open.until())
 	}
 	return fmt.Sprintf("One sign-in serves everybody at %s, and only the admins of this bot begin it: %s.",

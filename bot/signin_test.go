@@ -25,10 +25,17 @@ func newSignInStage(t *testing.T, perform performance) (*stage, *tenantsim.Serve
 	t.Cleanup(tenant.Close)
 	s := newStage(t, perform)
 	s.stop()
-	tokens := s.engine.Bucket(engine.Tokens)
 	s.instance.Tenant = "contoso.onmicrosoft.com"
-	s.instance.Account = &signin.Account{
-		Entra:  &signin.Entra{LoginURL: tenant.URL, Tenant: "contoso.com", ClientID: "fb78d390-0c51-40cd-8e17-fdbfab77341b", Resource: "https://outlook.office365.com"},
+	s.instance.Account = adaAt(s.engine, tenant.URL)
+	s.start()
+	return s, tenant
+}
+
+// adaAt is Ada's sign-in at the tenant with this address.
+func adaAt(e *engine.Engine, tenant string) *signin.Account {
+	tokens := e.Bucket(engine.Tokens)
+	return &signin.Account{
+		Entra:  &signin.Entra{LoginURL: tenant, Tenant: "contoso.com", ClientID: "fb78d390-0c51-40cd-8e17-fdbfab77341b", Resource: "https://outlook.office365.com"},
 		Key:    "contoso/U0ADA",
 		Expect: "ada@contoso.com",
 		Store: signin.Store{
@@ -46,8 +53,6 @@ func newSignInStage(t *testing.T, perform performance) (*stage, *tenantsim.Serve
 			Delete: tokens.Delete,
 		},
 	}
-	s.start()
-	return s, tenant
 }
 
 // needsSignIn is a command whose sign-in has just ended.

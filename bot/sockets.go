@@ -31,6 +31,11 @@ type Sockets struct {
 	APIURL   string          // with a slash at the end: "https://slack.com/api/"
 	AppToken auditlog.Secret // app-level, "xapp-…", with the scope connections:write
 
+	// place waits for a place for the first lane, or the second: an app may have 10
+	// connections, in all replicas together. The context ends with the place, and
+	// leave gives it back. Nil means that there is no need.
+	place func(ctx context.Context, first bool) (held context.Context, leave func(), err error)
+
 	// For tests; zero means what is said below.
 	apart   time.Duration // between the two, when they are made
 	silence time.Duration // after which a connection counts as deaf
@@ -41,7 +46,7 @@ type Sockets struct {
 }
 
 const (
-	// connections is how many there are; an app may have 10.
+	// connections is how many there are in each replica; an app may have 10.
 	// https://docs.slack.dev/apis/events-api/using-socket-mode/#multiple-connections
 	connections = 2
 
@@ -85,7 +90,7 @@ func (s Sockets) run(ctx context.Context, log *slog.Logger, handle handler) erro
 	gate := newGate(cmp.Or(s.minute, time.Minute), cmp.Or(s.apart, apart))
 	var running sync.WaitGroup
 	for i := range connections {
-		k := &lane{Sockets: s, log: log.With("lane", i+1), transport: s.metrics.Upstream("slack", transport), gate: gate, handle: handle}
+		k := &lane{Sockets: s, first: i == 0, log: log.With("lane", i+1), transport: s.metrics.Upstream("slack", transport), gate: gate, handle: handle}
 		running.Go(func() { cancel(k.keep(ctx)) })
 	}
 	running.Wait()
@@ -95,15 +100,36 @@ func (s Sockets) run(ctx context.Context, log *slog.Logger, handle handler) erro
 // A lane is one of the two: one connection after the other.
 type lane struct {
 	Sockets
+	first     bool
 	log       *slog.Logger
 	transport http.RoundTripper
 	gate      *gate
 	handle    handler
 }
 
-// keep makes a new connection whenever the last one has ended, until ctx is
-// done or that is of no use.
+// keep keeps a connection open where there is a place for it, until ctx is done
+// or that is of no use.
 func (k *lane) keep(ctx context.Context) error {
+	if k.place == nil {
+		return k.keepOpen(ctx)
+	}
+	for {
+		held, leave, err := k.place(ctx, k.first)
+		if err != nil {
+			return err
+		}
+		err = k.keepOpen(held)
+		leave()
+		if !errors.Is(err, errNoPlace) {
+			return err
+		}
+		k.log.Warn("a connection to Slack ended", "err", err)
+	}
+}
+
+// keepOpen makes a new connection whenever the last one has ended, until ctx is
+// done or that is of no use.
+func (k *lane) keepOpen(ctx context.Context) error {
 	for {
 		if err := k.gate.wait(ctx); err != nil {
 			return err

@@ -206,6 +206,10 @@ func (b *Bot) waitTurn(ctx context.Context, t *task, l *lineup, p *place) (r *re
 	b.tasks.queue(t)
 	show, again := time.After(quiet), time.NewTicker(askAgain)
 	defer again.Stop()
+	waits, over := context.WithCancel(ctx)
+	var known sync.WaitGroup
+	defer known.Wait()
+	defer over()
 	for {
 		select {
 		case <-p.come:
@@ -218,6 +222,7 @@ func (b *Bot) waitTurn(ctx context.Context, t *task, l *lineup, p *place) (r *re
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-show:
+			known.Go(func() { b.knownElsewhere(ctx, waits, t) })
 			b.showWaiting(ctx, t, l.why(p))
 		case <-again.C:
 			if r, err = b.admit(ctx, t); r != nil || err != nil {

@@ -68,7 +68,10 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 		return b.giveUp(ctx, t, b.explain(t, err))
 	}
-	open := b.codes.find(key)
+	open, err := b.openCode(ctx, key)
+	if err != nil {
+		t.log.Warn("looking whose sign-in a command waits for", "err", err)
+	}
 	own := !instance.Shared || open != nil && open.User == t.User
 	return signInFirst(instance, own, why, said), nil
 }
@@ -180,8 +183,9 @@ const (
 
 // endLongWaits gives up, now and at every tick, the commands for which nobody
 // has signed in for so long, until ctx is done. Where everybody signs in for
-// themselves there are none: a code ends sooner, and what waits with it. It
-// lets run those for which somebody has signed in elsewhere.
+// themselves there are hardly any: a code ends sooner, and what waits with it. It
+// lets run those for which somebody has signed in elsewhere. Several replicas may
+// do so at once: the inbox takes a command that is released once.
 func (b *Bot) endLongWaits(ctx context.Context, ticks <-chan time.Time) {
 	for {
 		if err := b.endLongWaitsOnce(ctx); err != nil && ctx.Err() == nil {
@@ -207,11 +211,34 @@ func (b *Bot) endLongWaitsOnce(ctx context.Context) error {
 		}
 	}
 	for _, place := range places {
+		if err := b.endStranded(ctx, path.Dir(place)); err != nil {
+			return err
+		}
 		if _, err := b.release(ctx, path.Dir(place), tooLong, fmt.Sprintf("❌ Nobody has signed in for this command for %d hours.", waitsAtMost/time.Hour)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stranded is how long a command may wait for a sign-in of somebody's own that
+// is not under way: no code lives as long.
+const stranded = 30 * time.Minute
+
+// endStranded gives up what waits under key although no code is under way for
+// it. So does a command that began to wait as a code ended, if the clocks of two
+// replicas do not agree about which of it came first.
+func (b *Bot) endStranded(ctx context.Context, key string) error {
+	if strings.HasSuffix(key, "/all") {
+		return nil
+	}
+	if n, err := b.storedCode(ctx, key); n != nil || err != nil {
+		return err
+	}
+	_, err := b.release(ctx, key, func(m Message) bool {
+		return !m.Waits.IsZero() && time.Since(m.Waits) > stranded
+	}, "❌ The sign-in that this command waited for is over.")
+	return err
 }
 
 // releaseSignedIn lets run what waits at an instance where one sign-in serves
