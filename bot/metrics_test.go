@@ -34,6 +34,8 @@ const marker = "m4rk3r"
 // A watched is a stage whose log is kept.
 type watched struct {
 	*stage
+	wrote chan struct{} // has something if there may be a new line
+
 	mu  sync.Mutex
 	log bytes.Buffer // as JSON, a line each
 }
@@ -41,6 +43,7 @@ type watched struct {
 func (w *watched) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer signal(w.wrote)
 	return w.log.Write(p)
 }
 
@@ -52,7 +55,7 @@ func (w *watched) logged() string {
 
 // newWatched is a stage whose commands do as they are told by their lines.
 func newWatched(t *testing.T) *watched {
-	w := new(watched)
+	w := &watched{wrote: make(chan struct{}, 1)}
 	w.stage = newStage(t, func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		switch {
 		case strings.Contains(line, "serch"):
@@ -140,14 +143,26 @@ func (w *watched) play() (ends []end) {
 	w.reply(waits, "partial result")
 
 	w.slack.Fail(slacksim.Lost("chat.postMessage"))
-	w.reply(say("U0GRACE", search+" lost", "answered"), "found") // and it is looked for a second later
+	lost := say("U0GRACE", search+" lost", "answered") // and found in the thread
+	w.awaitLine(lost)
 	w.slack.Fail(slacksim.HTTPError("chat.postMessage", 503))
-	w.reply(say("U0GRACE", search+" again", "answered"), "found") // so is this, which is posted then
+	w.awaitLine(say("U0GRACE", search+" again", "answered"))
 
 	w.slack.Fail(slacksim.APIError("chat.postMessage", "is_archived"))
-	say("U0GRACE", search, "undelivered")
-	w.until(func() bool { return w.told("U0GRACE", "could not be answered there") > 0 })
+	w.awaitLine(say("U0GRACE", search, "undelivered"))
 	return ends
+}
+
+// awaitLine waits for the line of a command.
+func (w *watched) awaitLine(m slacksim.Message) {
+	w.t.Helper()
+	for tooLong := time.After(60 * time.Second); len(w.lines()[w.itemOf(m)]) == 0; {
+		select {
+		case <-w.wrote:
+		case <-tooLong:
+			w.t.Fatalf("%s is not in the log:\n%s", m.Text, w.logged())
+		}
+	}
 }
 
 func (w *watched) itemOf(m slacksim.Message) string { return "T0CONTOSO." + m.Channel + "." + m.TS }
