@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/slack-go/slack"
@@ -375,5 +377,40 @@ func TestNothingIsCountedWithoutMetrics(t *testing.T) {
 	m.watch(nil)
 	if m.Upstream("slack", http.DefaultTransport) != http.DefaultTransport || m.Connections() != 0 {
 		t.Error("something is")
+	}
+}
+
+func TestTheREADMEHasEveryMetric(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, untilCancelled)
+	known := map[string]bool{"auditbot_signins": true, "auditbot_certificate_expiry_timestamp_seconds": true} // of package main
+	described := make(chan *prometheus.Desc, 1000)
+	s.bot.Metrics.Describe(described)
+	close(described)
+	name := regexp.MustCompile(`\bauditbot_[a-z_]+`)
+	for d := range described {
+		if found := name.FindString(d.String()); found != "" {
+			known[found] = true
+		}
+	}
+	families, err := s.bot.Metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if name.MatchString(f.GetName()) {
+			known[f.GetName()] = true
+		}
+	}
+	_, section, _ := strings.Cut(string(readme), "\n### 6. Watch it\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	told := name.FindAllString(section, -1)
+	slices.Sort(told)
+	if all := slices.Sorted(maps.Keys(known)); !slices.Equal(told, all) {
+		t.Errorf("the README has\n%q, and there are\n%q", told, all)
 	}
 }
