@@ -237,6 +237,9 @@ func (b *Bot) look(ctx context.Context, t *task) error {
 	if found {
 		t.state.Step = posted
 		b.settleProgress(ctx, t)
+		if err := b.save(ctx, t); err != nil { // so that it is recorded once
+			return err
+		}
 		b.record(t, t.state.Result)
 	}
 	return nil

@@ -140,7 +140,6 @@ func (b *Bot) stop(ctx context.Context, t *task) (bool, error) {
 			t.state.Cancelled = false
 			return false, err
 		}
-		t.log.Info("cancelled")
 	}
 	t.cancel()
 	return true, nil

@@ -230,7 +230,8 @@ const scrapePatience = 5 * time.Second
 
 var (
 	runningGauge = prometheus.NewDesc("auditbot_commands_running", "Commands that run in this process.", nil, nil)
-	itemsGauge   = prometheus.NewDesc("auditbot_inbox_items", "Commands in the inbox that are not done, those that run included.", nil, nil)
+	waitingGauge = prometheus.NewDesc("auditbot_commands_waiting", "Commands that wait for their turn in this process.", nil, nil)
+	itemsGauge   = prometheus.NewDesc("auditbot_inbox_items", "Commands in the inbox that are not done, those that run or wait included.", nil, nil)
 	oldestGauge  = prometheus.NewDesc("auditbot_inbox_oldest_seconds", "How long ago the oldest of them was filed; 0 if there is none.", nil, nil)
 	resultsGauge = prometheus.NewDesc("auditbot_results_bytes", "Results that are kept.", nil, nil)
 	freeGauge    = prometheus.NewDesc("auditbot_disk_free_bytes", "Free space where the data folder is. Below a tenth of the size, no search runs.", nil, nil)
@@ -243,6 +244,7 @@ func (b *Bot) gauges(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	gauge(runningGauge, float64(b.tasks.count()))
+	gauge(waitingGauge, float64(b.quick.count()+b.long.count()))
 	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
 	defer cancel()
 	if free, total, err := b.Engine.Space(); err == nil {
@@ -261,6 +263,13 @@ func (b *Bot) gauges(metrics chan<- prometheus.Metric) {
 		age = max(0, time.Since(load.Oldest).Seconds())
 	}
 	gauge(oldestGauge, age)
+}
+
+// count is how many commands wait.
+func (l *lineup) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
 }
 
 // count is how many commands run.

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/slack-go/slack"
@@ -34,6 +36,8 @@ const marker = "m4rk3r"
 // A watched is a stage whose log is kept.
 type watched struct {
 	*stage
+	wrote chan struct{} // has something if there may be a new line
+
 	mu  sync.Mutex
 	log bytes.Buffer // as JSON, a line each
 }
@@ -41,6 +45,7 @@ type watched struct {
 func (w *watched) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer signal(w.wrote)
 	return w.log.Write(p)
 }
 
@@ -52,7 +57,7 @@ func (w *watched) logged() string {
 
 // newWatched is a stage whose commands do as they are told by their lines.
 func newWatched(t *testing.T) *watched {
-	w := new(watched)
+	w := &watched{wrote: make(chan struct{}, 1)}
 	w.stage = newStage(t, func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		switch {
 		case strings.Contains(line, "serch"):
@@ -75,7 +80,7 @@ func newWatched(t *testing.T) *watched {
 // A logLine is what the log has of a command.
 type logLine struct {
 	Level, Msg, Item, Command, Channel, User, Outcome, Verdict, Reason string
-	Took                                                               int64
+	Took                                                               *int64
 	Rows, Tries                                                        int
 }
 
@@ -140,14 +145,26 @@ func (w *watched) play() (ends []end) {
 	w.reply(waits, "partial result")
 
 	w.slack.Fail(slacksim.Lost("chat.postMessage"))
-	w.reply(say("U0GRACE", search+" lost", "answered"), "found") // and it is looked for a second later
+	lost := say("U0GRACE", search+" lost", "answered") // and found in the thread
+	w.awaitLine(lost)
 	w.slack.Fail(slacksim.HTTPError("chat.postMessage", 503))
-	w.reply(say("U0GRACE", search+" again", "answered"), "found") // so is this, which is posted then
+	w.awaitLine(say("U0GRACE", search+" again", "answered"))
 
 	w.slack.Fail(slacksim.APIError("chat.postMessage", "is_archived"))
-	say("U0GRACE", search, "undelivered")
-	w.until(func() bool { return w.told("U0GRACE", "could not be answered there") > 0 })
+	w.awaitLine(say("U0GRACE", search, "undelivered"))
 	return ends
+}
+
+// awaitLine waits for the line of a command.
+func (w *watched) awaitLine(m slacksim.Message) {
+	w.t.Helper()
+	for tooLong := time.After(60 * time.Second); len(w.lines()[w.itemOf(m)]) == 0; {
+		select {
+		case <-w.wrote:
+		case <-tooLong:
+			w.t.Fatalf("%s is not in the log:\n%s", m.Text, w.logged())
+		}
+	}
 }
 
 func (w *watched) itemOf(m slacksim.Message) string { return "T0CONTOSO." + m.Channel + "." + m.TS }
@@ -165,7 +182,7 @@ func TestEachCommandIsOneLineInTheLog(t *testing.T) {
 			continue
 		}
 		l := all[0]
-		if l.Level != "INFO" || l.Outcome != m.outcome || l.User != m.User || l.Channel != m.Channel || l.Took <= 0 || l.Tries < 1 ||
+		if l.Level != "INFO" || l.Outcome != m.outcome || l.User != m.User || l.Channel != m.Channel || l.Took == nil || l.Tries < 1 ||
 			(l.Rows == 3) != (m.outcome == "answered" || m.outcome == "undelivered") || (l.Reason != "") != (m.outcome == "refused") {
 			t.Errorf("%s: %+v, want it to be %s", m.Text, l, m.outcome)
 		}
@@ -248,7 +265,7 @@ func TestMetricsKnowHowLongAnAcknowledgementTakes(t *testing.T) {
 	late.Resumed, late.state.Waits = 0, "contoso"
 	m.answered(late)
 	has(t, scrape(m),
-		`auditbot_event_ack_seconds_bucket{le="0.001"} 1`, `auditbot_event_ack_seconds_bucket{le="1"} 1`, `auditbot_event_ack_seconds_bucket{le="2.5"} 2`,
+		"auditbot_event_ack_seconds_sum 2", `auditbot_event_ack_seconds_bucket{le="0.001"} 1`, `auditbot_event_ack_seconds_bucket{le="1"} 1`, `auditbot_event_ack_seconds_bucket{le="2.5"} 2`,
 		`auditbot_answer_seconds_bucket{command="help",le="30"} 0`, `auditbot_answer_seconds_bucket{command="help",le="300"} 1`, `auditbot_answer_seconds_count{command="help"} 1`)
 }
 
@@ -360,5 +377,40 @@ func TestNothingIsCountedWithoutMetrics(t *testing.T) {
 	m.watch(nil)
 	if m.Upstream("slack", http.DefaultTransport) != http.DefaultTransport || m.Connections() != 0 {
 		t.Error("something is")
+	}
+}
+
+func TestTheREADMEHasEveryMetric(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t, untilCancelled)
+	known := map[string]bool{"auditbot_signins": true, "auditbot_certificate_expiry_timestamp_seconds": true} // of package main
+	described := make(chan *prometheus.Desc, 1000)
+	s.bot.Metrics.Describe(described)
+	close(described)
+	name := regexp.MustCompile(`\bauditbot_[a-z_]+`)
+	for d := range described {
+		if found := name.FindString(d.String()); found != "" {
+			known[found] = true
+		}
+	}
+	families, err := s.bot.Metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if name.MatchString(f.GetName()) {
+			known[f.GetName()] = true
+		}
+	}
+	_, section, _ := strings.Cut(string(readme), "\n### 6. Watch it\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	told := name.FindAllString(section, -1)
+	slices.Sort(told)
+	if all := slices.Sorted(maps.Keys(known)); !slices.Equal(told, all) {
+		t.Errorf("the README has\n%q, and there are\n%q", told, all)
 	}
 }

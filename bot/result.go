@@ -10,9 +10,10 @@ import (
 // A result is what became of a command.
 type result struct {
 	// Outcome is "answered"; "mistake", of the person who asked; "failed", with
-	// an id in the log; "refused"; "cancelled", with what was found; "timed_out",
-	// likewise; "waits", for a sign-in; "given_up", since none came; or
-	// "undelivered", if Slack takes the answer in no form.
+	// an id in the log; "refused"; "over_limit", if too many of theirs wait;
+	// "cancelled", with what was found; "timed_out", likewise; "waits", for a
+	// sign-in; "given_up", since none came; or "undelivered", if Slack takes the
+	// answer in no form.
 	Outcome string `json:"outcome"`
 	Rows    int    `json:"rows,omitempty"`    // of the table that is shown
 	Verdict string `json:"verdict,omitempty"` // of a search
@@ -26,7 +27,7 @@ func (t *task) resultOf(r commands.Reply) result {
 		outcome = t.failure
 	case t.GivenUp != "":
 		outcome = "given_up"
-	case t.state.Cancelled:
+	case t.state.Cancelled, t.unbegun:
 		outcome = "cancelled"
 	case t.isCancelled():
 		outcome = "timed_out"

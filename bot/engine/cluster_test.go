@@ -76,6 +76,12 @@ func TestReplicasShareACluster(t *testing.T) {
 	if err := two.Healthy(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if _, err := one.File(t.Context(), "not done", nil); err != nil {
+		t.Error(err)
+	}
+	if l, err := two.Load(t.Context()); err != nil || l.Items == 0 || l.Oldest.IsZero() || l.Results == 0 {
+		t.Errorf("the load is %+v, %v", l, err)
+	}
 	if strings.Contains(out.String(), "level=WARN") {
 		t.Errorf("the log is\n%s", out.String())
 	}

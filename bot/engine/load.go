@@ -18,35 +18,35 @@ type Load struct {
 
 // Load looks what lies in the engine, in three requests. Right after a start
 // that followed a crash, some items that are done may be counted.
-func (e *Engine) Load(ctx context.Context) (Load, error) {
-	worker, err := e.worker.Info(ctx)
+func (e *Engine) Load(ctx context.Context) (l Load, err error) {
+	var worker *jetstream.ConsumerInfo
+	var evidence jetstream.Stream
+	err = e.insist(ctx, func(ctx context.Context) (err error) {
+		worker, err = e.worker.Info(ctx)
+		return err
+	})
 	if err != nil {
 		return Load{}, fmt.Errorf("asking how full the inbox is: %w", err)
 	}
-	l := Load{Items: int(worker.NumPending) + worker.NumAckPending}
-	if l.Items > 0 {
-		if l.Oldest, err = e.filedAfter(ctx, worker.AckFloor.Stream); err != nil {
-			return Load{}, err
-		}
-	}
-	evidence, err := e.js.Stream(ctx, evidenceConfig.Name)
+	err = e.insist(ctx, func(ctx context.Context) (err error) {
+		evidence, err = e.js.Stream(ctx, evidenceConfig.Name)
+		return err
+	})
 	if err != nil {
 		return Load{}, fmt.Errorf("asking how much evidence there is: %w", err)
 	}
-	l.Results = evidence.CachedInfo().State.Bytes
-	return l, nil
-}
-
-// filedAfter is when the first item behind a sequence number was filed. If that
-// is the number up to which all are acknowledged, the first one behind it is
-// not.
-func (e *Engine) filedAfter(ctx context.Context, sequence uint64) (time.Time, error) {
-	msg, err := e.inbox.GetMsg(ctx, sequence+1, jetstream.WithGetMsgSubject(itemSubject+"*"))
-	if errors.Is(err, jetstream.ErrMsgNotFound) { // it was done meanwhile
-		return time.Time{}, nil
+	l = Load{Items: int(worker.NumPending) + worker.NumAckPending, Results: evidence.CachedInfo().State.Bytes}
+	if l.Items == 0 {
+		return l, nil
+	}
+	// All up to the floor are acknowledged, and the first one behind it is not.
+	oldest, err := e.getNext(ctx, e.inbox, worker.AckFloor.Stream+1, itemSubject+"*")
+	if errors.Is(err, ErrNotFound) { // it was done meanwhile
+		return l, nil
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("looking for the oldest item of the inbox: %w", err)
+		return Load{}, fmt.Errorf("looking for the oldest item of the inbox: %w", err)
 	}
-	return msg.Time.UTC(), nil
+	l.Oldest = oldest.Time.UTC()
+	return l, nil
 }

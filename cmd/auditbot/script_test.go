@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"code":     func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).code(ts, args) },
 			"doctor":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).doctor(ts, args) },
 			"settings": func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).settings(ts, args) },
+			"scrape":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).scrape(ts, neg, args) },
 			"slack":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).slackFault(ts, args) },
 		},
 	})
@@ -102,13 +103,17 @@ func (l *lockedBuffer) String() string {
 
 // startTenant is "tenant [FILE...]": a simulated tenant with the records in
 // the files, or contoso's; "tenant many N": with N records of one day; "tenant
-// down" ends it. "tenant revoke UPN" and "tenant block UPN AADSTS" end somebody's
-// sign-in, which shows at their next search, and "tenant end-soon UPN" in the
-// middle of it; "tenant allow UPN" ends the block.
+// down" ends it, and "tenant throttle" makes it refuse a request. "tenant revoke
+// UPN" and "tenant block UPN AADSTS" end somebody's sign-in, which shows at their
+// next search, and "tenant end-soon UPN" in the middle of it; "tenant allow UPN"
+// ends the block.
 func (s *stage) startTenant(ts *testscript.TestScript, args []string) {
 	switch {
 	case slices.Equal(args, []string{"down"}):
 		s.tenant.Close()
+		return
+	case slices.Equal(args, []string{"throttle"}):
+		s.tenant.Fail(tenantsim.Throttled(time.Second))
 		return
 	case len(args) == 2 && args[0] == "revoke":
 		s.tenant.Revoke(args[1])

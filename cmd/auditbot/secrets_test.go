@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"html"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -213,6 +214,7 @@ instances:
   - {name: app, %[1]s, auth: client_secret, client_id: %[4]s}
   - {name: signed, %[1]s, auth: certificate, client_id: %[5]s, certificate_file: bot.pfx}
 engine: {data_dir: data}
+serve: {metrics_addr: "127.0.0.1:0"}
 log: {level: %[6]s}
 `
 
@@ -474,6 +476,7 @@ func (s *watched) live() {
 	s.search()
 	s.signInAfterTheEnd()
 	restarted := s.begin(grace)
+	s.scrape()
 	s.end(c, syscall.SIGTERM)
 	s.secret("AUDITBOT_KEY_OLD", s.env["AUDITBOT_KEY"])
 	s.key("AUDITBOT_KEY")
@@ -507,6 +510,22 @@ const (
 	longExample     = "!o365-auditlog-search start_date=01/01/21 end_date=01/02/21 result_size=all using=soc"
 	moreInTheLog    = "The log has more under"
 )
+
+// scrape keeps what is served at serve.metrics_addr, if the log says where that
+// is.
+func (s *watched) scrape() {
+	at := servedAt.FindStringSubmatch(s.wrote["the log of the first life"].String())
+	if at == nil {
+		return
+	}
+	resp, err := http.Get("http://" + at[1] + "/metrics")
+	s.must(err)
+	defer resp.Body.Close()
+	s.wrote["the metrics"] = new(lockedBuffer)
+	_, err = io.Copy(s.wrote["the metrics"], resp.Body)
+	s.must(err)
+	s.played("the metrics", "auditbot_commands_total{")
+}
 
 // signInBadly is a sign-in that is declined, one that nobody makes in time, and
 // some at a service that repeats what it is sent.
