@@ -36,6 +36,7 @@ type stage struct {
 	perform   performance
 	instance  commands.Instance
 	admins    []string
+	stopIn    time.Duration // what the bot has; 0 is the usual
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -77,6 +78,7 @@ func (s *stage) start() {
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
 		underWay:  time.Second, // the simulator is done with a request sooner
+		stopIn:    s.stopIn,
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {
