@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,9 +24,11 @@ func TestATakeoverWaitsForWhatIsUnderWay(t *testing.T) {
 	asked := s.say("U0ADA", test)
 	s.until(func() bool { return s.slack.Unspent() == 0 })
 	s.restart(stopsIn, says("the answer"))
-	s.reply(asked, "the answer")
-	s.until(func() bool { return s.slack.Calls("conversations.replies") > 0 })
-	s.reply(s.say("U0ADA", "!help"), "What you can ask")
+	s.until(func() bool { // the one under way has arrived, and somebody has looked for it
+		return s.slack.Calls("conversations.replies") > 0 && !slices.ContainsFunc(s.slack.Requests(), func(r slacksim.Request) bool {
+			return r.Method == "chat.postMessage" && r.Status == 0
+		})
+	})
 	s.stop()
 	s.wantAnswers(asked, "the answer", 1)
 }
