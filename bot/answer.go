@@ -84,6 +84,7 @@ type task struct {
 	cancelled chan struct{}          // closed when it is to end with what it has
 	cancel    func()                 // closes cancelled; may be called again
 
+	unseen  bool            // there may be a message that shows that it runs, whose ts is not known
 	unbegun bool            // it was cancelled before its turn came
 	instead *commands.Reply // if it is not run, the answer
 
@@ -437,6 +438,7 @@ func (b *Bot) load(ctx context.Context, t *task) error {
 		return fmt.Errorf("reading how far a command is: %w", err)
 	}
 	t.state.revision = revision
+	t.unseen = t.state.Shown && t.state.Progress == ""
 	if !t.state.Began.IsZero() {
 		t.began = t.state.Began
 	}

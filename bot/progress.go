@@ -82,37 +82,35 @@ func (b *Bot) sayProgress(ctx, busy context.Context, t *task, f form) (found boo
 	if b.findProgress(ctx, t) {
 		return true, nil
 	}
-	err = b.note(ctx, t, func(s *state) { s.Shown, s.User, s.Began = true, t.User, t.began })
-	if err != nil {
-		return false, err
+	if t.unseen {
+		return false, nil // it cannot be looked for
+	}
+	if !t.state.Shown {
+		err = b.note(ctx, t, func(s *state) { s.Shown, s.User, s.Began = true, t.User, t.began })
+		if err != nil {
+			return false, err
+		}
 	}
 	m := mark{progressEvent, t.id}
 	ts, err := b.say(unhurried(ctx, busy), t.Channel, t.Place(), m.put(f), m.metadata())
 	if err != nil {
-		if !passing(err) || errors.Is(err, errOvertaken) { // there is none
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.state.Shown = false
-		}
+		t.unseen = passing(err) && !errors.Is(err, errOvertaken)
 		return false, err
 	}
 	return false, b.note(ctx, t, func(s *state) { s.Progress = ts })
 }
 
 // findProgress tells whether the message that shows that a command runs or waits
-// is there, after it has looked for it if an earlier try was cut off in posting
-// it.
+// is there. It looks for it if it may be there and its ts is not known.
 func (b *Bot) findProgress(ctx context.Context, t *task) bool {
-	t.mu.Lock()
-	unknown := t.state.Shown && t.state.Progress == ""
-	t.mu.Unlock()
-	if unknown {
+	if t.unseen {
 		ts, err := b.find(ctx, t, mark{progressEvent, t.id}.on)
 		if err != nil {
 			t.log.Warn("looking for the message that shows that a command runs", "err", err)
+			return false
 		}
 		t.mu.Lock()
-		t.state.Progress, t.state.Shown = ts, ts != "" || err != nil
+		t.state.Progress, t.unseen = ts, false
 		t.mu.Unlock()
 	}
 	return t.state.Progress != ""
