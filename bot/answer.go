@@ -50,6 +50,7 @@ type state struct {
 	User        string    `json:"user,omitempty"`         // who asked; "" until it is known that the command takes a while
 	Began       time.Time `json:"began,omitzero"`         // when it was first run; zero until then too
 	Progress    string    `json:"progress,omitempty"`     // ts of the message that says that the command runs
+	Shown       bool      `json:"shown,omitempty"`        // there may be such a message, be its ts known or not
 	Cancelled   bool      `json:"cancelled,omitempty"`    // somebody who may wants it to end
 	Uploads     []upload  `json:"uploads,omitempty"`      // what is still to be attached
 	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
@@ -90,6 +91,7 @@ type task struct {
 	cancelled chan struct{}          // closed when it is to end with what it has
 	cancel    func()                 // closes cancelled; may be called again
 
+	unseen  bool            // there may be a message that shows that it runs, whose ts is not known
 	unbegun bool            // it was cancelled before its turn came
 	instead *commands.Reply // if it is not run, the answer
 
@@ -184,17 +186,12 @@ func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 	return b.ended(t, b.refuse(ctx, t, r))
 }
 
-// showWaiting shows in the thread that a command has to wait, and what for.
-func (b *Bot) showWaiting(ctx context.Context, t *task, why string) {
-	t.mu.Lock()
-	shown := t.state.Step != running || t.state.Progress != ""
-	t.mu.Unlock()
-	if shown {
-		return
-	}
+// showWaiting shows in the thread that a command has to wait, and what for,
+// unless it waits no longer by then.
+func (b *Bot) showWaiting(ctx, waiting context.Context, t *task, why string) {
 	f := section(fmt.Sprintf("⏳ `%s` waits: %s. It begins by itself.", mrkdwn(b.Prefix+t.name), mrkdwn(why)))
 	f.blocks = append(f.blocks, cancelButton(t.id))
-	if _, err := b.sayProgress(ctx, ctx, t, f); err != nil {
+	if _, err := b.sayProgress(ctx, waiting, t, f); err != nil && !errors.Is(err, errOvertaken) {
 		t.log.Warn("showing that a command waits", "err", err)
 	}
 }
@@ -207,7 +204,7 @@ func (b *Bot) dropQueued(ctx context.Context, t *task) {
 		t.log.Warn("looking for the message of a command that is refused", "err", err)
 		return
 	}
-	if t.state.Progress == "" || t.state.Step != running || t.Cancels != "" {
+	if t.Cancels != "" || t.state.Step != running || !b.findProgress(ctx, t) {
 		return
 	}
 	if err := b.update(ctx, t.Channel, t.state.Progress, section(fmt.Sprintf("⏹ `%s` is not answered.", mrkdwn(b.Prefix+t.name)))); err != nil {
@@ -446,6 +443,7 @@ func (b *Bot) load(ctx context.Context, t *task) error {
 		return fmt.Errorf("reading how far a command is: %w", err)
 	}
 	t.state.revision = revision
+	t.unseen = t.state.Shown && t.state.Progress == ""
 	if !t.state.Began.IsZero() {
 		t.began = t.state.Began
 	}

@@ -91,6 +91,7 @@ type Bot struct {
 	inbox func(ctx context.Context, id string, data []byte) (fresh bool, err error) // Engine.File, but for tests
 
 	underWay time.Duration // postTimeout, but for tests
+	stopIn   time.Duration // stopPatience, but for tests
 }
 
 // When the bot is to stop, commands that are answered soon are waited for, for
@@ -154,7 +155,7 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	running.Go(func() {
 		<-ctx.Done()
 		select {
-		case <-time.After(stopPatience):
+		case <-time.After(cmp.Or(b.stopIn, stopPatience)):
 			end()
 		case <-late.Done():
 		}

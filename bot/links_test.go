@@ -15,25 +15,25 @@ import (
 	"auditbot/bot/engine"
 )
 
-// A crowd is replicas that share an app and an engine, as far as they connect to
+// A fleet is replicas that share an app and an engine, as far as they connect to
 // Slack.
-type crowd struct {
+type fleet struct {
 	*stage
 	bucket *engine.Bucket
 	text   bytes.Buffer // of the log of all; to be read once they have stopped
 	log    *slog.Logger
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	c := &crowd{stage: newStage(t, untilCancelled)}
+	c := &fleet{stage: newStage(t, untilCancelled)}
 	c.stop()
 	c.bucket, c.log = c.engine.Bucket(engine.Links), slog.New(slog.NewTextHandler(&c.text, nil))
 	return c
 }
 
 // join starts a replica whose places live so long.
-func (c *crowd) join(bucket *engine.Bucket, life time.Duration) (l *links, stop func()) {
+func (c *fleet) join(bucket *engine.Bucket, life time.Duration) (l *links, stop func()) {
 	l = &links{bucket: bucket, log: c.log, life: life, retry: 20 * time.Millisecond, apart: 300 * time.Millisecond, first: make(chan struct{})}
 	sockets := Sockets{APIURL: c.slack.APIURL(), AppToken: auditlog.Secret(c.slack.AppToken()), place: l.take, apart: time.Millisecond, minute: time.Millisecond}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -44,7 +44,7 @@ func (c *crowd) join(bucket *engine.Bucket, life time.Duration) (l *links, stop 
 	return l, stop
 }
 
-func (c *crowd) places() int {
+func (c *fleet) places() int {
 	c.t.Helper()
 	places, err := c.bucket.Keys(c.t.Context())
 	if err != nil {
@@ -55,7 +55,7 @@ func (c *crowd) places() int {
 
 func TestSixReplicasHaveTenConnections(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newFleet(t)
 	var stops []func()
 	for range 6 {
 		_, stop := c.join(c.bucket, linkLife)
@@ -85,7 +85,7 @@ func TestSixReplicasHaveTenConnections(t *testing.T) {
 
 func TestAConnectionEndsWithItsPlace(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newFleet(t)
 	_, stop := c.join(c.bucket, 600*time.Millisecond)
 	c.comesTo(func() bool { return c.slack.Sockets() == 2 })
 	for _, place := range []string{"0", "1"} {
@@ -106,7 +106,7 @@ func TestAConnectionEndsWithItsPlace(t *testing.T) {
 // The answers to the first tries to renew a place are lost, but not their work.
 func TestAPlaceThatWasRenewedUnnoticedIsKept(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newFleet(t)
 	l := &links{bucket: c.bucket, log: slog.New(slog.DiscardHandler)}
 	p := &link{value: "ours"}
 	if ok, err := l.claim(t.Context(), p); !ok || err != nil {
@@ -124,7 +124,7 @@ func TestAPlaceThatWasRenewedUnnoticedIsKept(t *testing.T) {
 // nothing.
 func TestAConnectionEndsIfItsPlaceCannotBeKept(t *testing.T) {
 	t.Parallel()
-	c := newCrowd(t)
+	c := newFleet(t)
 	client, err := engine.Open(t.Context(), engine.Config{Dir: c.dir, Key: make([]byte, engine.KeySize)})
 	if err != nil || client.Owner() {
 		t.Fatal("it is no client of the folder: ", err)

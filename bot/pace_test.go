@@ -146,6 +146,7 @@ func TestAnAnswerDoesNotWaitForItsOwnProgress(t *testing.T) {
 		synctest.Wait()
 		task := s.newTask(engine.Item{ID: "x"})
 		task.Message, task.name = Message{Channel: incidents, User: "U0ADA", TS: "1795511523.000100"}, "o365-auditlog-search"
+		task.state.Shown = true // as is written down before
 		stop := s.showProgress(t.Context(), task)
 		time.Sleep(3 * time.Second)
 		stop()
@@ -274,7 +275,11 @@ func (s *strict) ask(method string) (*http.Response, error) {
 		s.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	return s.pace.Do(req)
+	resp, err := s.pace.Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	return resp, err
 }
 
 func TestOnlyWhatMayArriveTwiceIsSentAgain(t *testing.T) {

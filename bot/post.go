@@ -264,8 +264,12 @@ func (b *Bot) tellApart(ctx context.Context, t *task, why error) error {
 func (b *Bot) wasTold(ctx context.Context, t *task, dm string) (bool, error) {
 	q := slack.GetConversationHistoryParameters{ChannelID: dm, Oldest: t.since(), Limit: 200, IncludeAllMetadata: true}
 	found, err := b.Slack.GetConversationHistoryContext(ctx, &q)
-	if err != nil {
+	if passing(err) {
 		return false, err
+	}
+	if err != nil {
+		t.log.Warn("looking into direct messages; taking what is looked for for missing", "err", err)
+		return false, nil
 	}
 	return slices.ContainsFunc(found.Messages, mark{noteEvent, t.id}.on), nil
 }

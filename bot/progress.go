@@ -66,47 +66,55 @@ func (b *Bot) showProgress(ctx context.Context, t *task) (stop func()) {
 // beginProgress posts the message, unless it is there, and tells whether it is
 // then. Busy lasts as long as the command.
 func (b *Bot) beginProgress(ctx, busy context.Context, t *task) bool {
-	t.mu.Lock()
-	ts := t.state.Progress
-	t.mu.Unlock()
-	if ts != "" {
+	found, err := b.sayProgress(ctx, busy, t, b.progressForm(t, nil))
+	if found {
 		b.editUnhurried(ctx, busy, t, b.progressForm(t, nil)) // it may say that the command waits
-		return true
 	}
-	found, err := b.sayProgress(ctx, unhurried(ctx, busy), t, b.progressForm(t, nil))
-	switch {
-	case errors.Is(err, errOvertaken):
-		return false
-	case err != nil:
+	if err != nil && !errors.Is(err, errOvertaken) {
 		t.log.Warn("showing that a command runs", "err", err)
-	case found:
-		b.editUnhurried(ctx, busy, t, b.progressForm(t, nil))
 	}
 	return t.state.Progress != ""
 }
 
-// sayProgress posts the message that shows that a command runs or waits, with
-// the context says, and writes down which one it is, and whose command. If an
-// earlier try has posted it, which was cut off before it had written that down,
-// it is found.
-func (b *Bot) sayProgress(ctx, says context.Context, t *task, f form) (found bool, err error) {
+// sayProgress posts the message that shows that a command runs or waits, unless
+// it is found to be there, or nobody needs it any more before its turn has come.
+// That it may be there is durable before, with what cancel needs.
+func (b *Bot) sayProgress(ctx, busy context.Context, t *task, f form) (found bool, err error) {
+	if b.findProgress(ctx, t) {
+		return true, nil
+	}
+	if t.unseen {
+		return false, nil // it cannot be looked for
+	}
+	if !t.state.Shown {
+		err = b.note(ctx, t, func(s *state) { s.Shown, s.User, s.Began = true, t.User, t.began })
+		if err != nil {
+			return false, err
+		}
+	}
 	m := mark{progressEvent, t.id}
-	ts := ""
-	if t.again {
-		if ts, err = b.find(says, t, m.on); err != nil {
-			return false, err
-		}
-		found = ts != ""
+	ts, err := b.say(unhurried(ctx, busy), t.Channel, t.Place(), m.put(f), m.metadata())
+	if err != nil {
+		t.unseen = passing(err) && !errors.Is(err, errOvertaken)
+		return false, err
 	}
-	if !found {
-		ts, err = b.say(says, t.Channel, t.Place(), m.put(f), m.metadata())
-		if errors.Is(err, errOvertaken) {
-			return false, err
+	return false, b.note(ctx, t, func(s *state) { s.Progress = ts })
+}
+
+// findProgress tells whether the message that shows that a command runs or waits
+// is there. It looks for it if it may be there and its ts is not known.
+func (b *Bot) findProgress(ctx context.Context, t *task) bool {
+	if t.unseen {
+		ts, err := b.find(ctx, t, mark{progressEvent, t.id}.on)
+		if err != nil {
+			t.log.Warn("looking for the message that shows that a command runs", "err", err)
+			return false
 		}
+		t.mu.Lock()
+		t.state.Progress, t.unseen = ts, false
+		t.mu.Unlock()
 	}
-	// Cancel needs this, whether the message was posted or not.
-	noteErr := b.note(ctx, t, func(s *state) { s.Progress, s.User, s.Began = ts, t.User, t.began })
-	return found, errors.Join(err, noteErr)
+	return t.state.Progress != ""
 }
 
 // followProgress edits the message with what the command tells, the latest
@@ -209,7 +217,7 @@ func roughly(d time.Duration) string {
 
 // settleProgress makes the message that a command runs one that it did.
 func (b *Bot) settleProgress(ctx context.Context, t *task) {
-	if t.state.Progress == "" {
+	if !b.findProgress(ctx, t) {
 		return
 	}
 	what := "✓ `%s` was answered after %v."

@@ -40,7 +40,8 @@ type stage struct {
 	perform   performance
 	instance  commands.Instance
 	admins    []string
-	log       *slog.Logger // nil for that of the test
+	log       *slog.Logger  // nil for that of the test
+	stopIn    time.Duration // what the bot has; 0 is the usual
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -86,6 +87,7 @@ func (s *stage) start() {
 		underWay:  time.Second, // the simulator is done with a request sooner
 		shared:    s.lease > 0,
 		codeLease: s.lease,
+		stopIn:    s.stopIn,
 	}
 	s.bot.perform = func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
 		if name, _ := commands.Name("!", line); name == "cancel" || name == "help" {

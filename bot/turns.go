@@ -192,7 +192,7 @@ func (b *Bot) inTurn(ctx context.Context, t *task, work func() error) error {
 
 // askAgain is how often it is looked whether somebody whose command waits may
 // still ask.
-const askAgain = 10 * time.Second
+const askAgain = 5 * time.Second
 
 // waitTurn waits until the turn of t has come or it is cancelled. From the first
 // second on the thread shows that it waits. It is refused if its author loses
@@ -204,12 +204,12 @@ func (b *Bot) waitTurn(ctx context.Context, t *task, l *lineup, p *place) (r *re
 	default:
 	}
 	b.tasks.queue(t)
+	waiting, over := context.WithCancel(ctx)
+	var showing sync.WaitGroup
+	defer showing.Wait()
+	defer over()
 	show, again := time.After(quiet), time.NewTicker(askAgain)
 	defer again.Stop()
-	waits, over := context.WithCancel(ctx)
-	var known sync.WaitGroup
-	defer known.Wait()
-	defer over()
 	for {
 		select {
 		case <-p.come:
@@ -222,8 +222,10 @@ func (b *Bot) waitTurn(ctx context.Context, t *task, l *lineup, p *place) (r *re
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-show:
-			known.Go(func() { b.knownElsewhere(ctx, waits, t) })
-			b.showWaiting(ctx, t, l.why(p))
+			showing.Go(func() { b.knownElsewhere(ctx, waiting, t) })
+			if why := l.why(p); t.state.Step == running {
+				showing.Go(func() { b.showWaiting(ctx, waiting, t, why) })
+			}
 		case <-again.C:
 			if r, err = b.admit(ctx, t); r != nil || err != nil {
 				return r, err

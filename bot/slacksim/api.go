@@ -1,6 +1,7 @@
 package slacksim
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -116,7 +117,11 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, values url.Values, work func() *reply) {
 	record := s.record(r, name, values)
 	fault, _ := s.takeFault(name)
-	if fault.delay > 0 && !s.sleep(r, fault.delay) {
+	patient := r
+	if fault.stray {
+		patient = r.WithContext(context.WithoutCancel(r.Context()))
+	}
+	if fault.delay > 0 && !s.sleep(patient, fault.delay) {
 		panic(http.ErrAbortHandler)
 	}
 	answer := fault.instead()

@@ -20,6 +20,7 @@ type Fault struct {
 	wait   time.Duration // Retry-After
 	delay  time.Duration // before the request is served
 	lost   bool          // it is served, but the answer is not sent
+	stray  bool          // it is served even if whoever asked has gone meanwhile
 }
 
 // Names of what is not a method of the Web API, for [Fault] and [Request].
@@ -45,6 +46,10 @@ func Hang(method string) Fault { return Late(method, 1<<63-1) }
 
 // Late holds a request back for d before it is served.
 func Late(method string, d time.Duration) Fault { return Fault{method: method, delay: d} }
+
+// Stray is Late, but the request is served even if whoever asked has given up
+// meanwhile, or is dead.
+func Stray(method string, d time.Duration) Fault { return Fault{method: method, delay: d, stray: true} }
 
 // Lost is a request that is served, but whose answer never arrives: the
 // connection breaks.
