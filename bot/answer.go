@@ -228,6 +228,7 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 		if err := b.post(ctx, t, reply); err != nil {
 			return err
 		}
+		b.heard.answered(t.Message)
 		t.log.Info("answered", "took", time.Since(t.began).Round(time.Millisecond), "rows", len(reply.Table.Rows), "verdict", status(reply))
 	}
 	return b.attach(ctx, t)

@@ -9,6 +9,8 @@
 //     filed in the inbox, and only then is the event acknowledged.
 //   - message.go, typed.go: which events are messages of people, and what they
 //     typed before Slack rewrote it.
+//   - hearing.go, missed.go, late.go: up to when Slack was heard, what is read
+//     after an outage, and how a command that comes late is answered.
 //   - access.go: who is served where.
 //   - answer.go: a worker takes a message from the inbox, runs the command, and
 //     sees to it that the answer is posted once, whatever breaks in between.
@@ -68,6 +70,7 @@ type Bot struct {
 	people people
 	codes  codes
 	tasks  tasks
+	heard  *hearing
 	life   context.Context // done when the bot is to stop
 
 	perform func(context.Context, commands.Env, string) (commands.Reply, error) // commands.Run, but for tests
@@ -101,6 +104,9 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	b.codes = codes{life: ctx, open: map[string]*code{}}
 	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}, long: make(chan struct{}, longWorkers)}
 	b.life = ctx
+	if b.heard == nil {
+		b.heard = newHearing()
+	}
 	if b.perform == nil {
 		b.perform = commands.Run
 	}
@@ -112,8 +118,11 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 		b.codes.polling.Wait()
 		return unlessDone(asked, err)
 	}
+	defer b.endHearing()
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { b.keepHearing(ctx) })
+	running.Go(func() { b.readMissed(ctx) })
 	running.Go(func() { b.forgetThoseWhoLeft(ctx, time.Tick(forgetEvery)) })
 	running.Go(func() { b.endLongWaits(ctx, time.Tick(waitCheck)) })
 	running.Go(func() {

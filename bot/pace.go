@@ -66,6 +66,7 @@ var paced = map[string]method{
 	"conversations.history":        {tier: 50, again: true},
 	"conversations.replies":        {tier: 50, again: true},
 	"users.info":                   {tier: 100, again: true},
+	"users.conversations":          {tier: 50, again: true},
 	"usergroups.users.list":        {tier: 20, again: true},
 	"files.getUploadURLExternal":   {tier: 100, again: true},
 	"files.completeUploadExternal": {tier: 100},
@@ -96,7 +97,7 @@ func (p *Pace) Do(req *http.Request) (*http.Response, error) {
 		resp, err := p.HTTP.Do(req)
 		pause, again := p.learn(req, budgets, resp, err)
 		if !again || try == sendTries {
-			return resp, err
+			return slimmed(req, resp), err
 		}
 		if resp != nil {
 			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))

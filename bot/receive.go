@@ -34,6 +34,7 @@ type arrival struct {
 // connections, and returns why. What cannot be filed is not acknowledged, and
 // Slack sends it again.
 func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
+	sockets.hearing = b.heard
 	filing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	arrived := make(chan arrival, backlog)
@@ -49,6 +50,7 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 		select {
 		case arrived <- arrival{e, ack}:
 		default:
+			b.heard.notFiled()
 			b.Log.Error("the inbox does not keep up; Slack will send an event again")
 		}
 	})
@@ -64,6 +66,7 @@ func (b *Bot) event(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	switch e.Type {
 	case socketmode.EventTypeEventsAPI:
 		if err := b.file(ctx, e.Request.Payload); err != nil {
+			b.heard.notFiled()
 			b.Log.Error("filing an event; Slack will send it again", "err", err)
 			return
 		}
@@ -100,6 +103,7 @@ func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledg
 	file := map[string]func(context.Context, []byte) error{"events_api": b.file, "interactive": b.fileClick}[frame.Type]
 	if file != nil {
 		if err := file(ctx, frame.Payload); err != nil {
+			b.heard.notFiled()
 			b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
 			return
 		}
@@ -121,6 +125,7 @@ func (b *Bot) file(ctx context.Context, payload []byte) error {
 	if _, ok, _ := b.command(m); !ok {
 		return nil
 	}
+	m.Late = time.Since(m.Sent()) > lateAfter
 	return b.fileAllowed(ctx, m)
 }
 
@@ -152,6 +157,8 @@ func (b *Bot) enqueue(ctx context.Context, m Message) error {
 	if err != nil {
 		return fmt.Errorf("writing a message down: %w", err)
 	}
-	_, err = b.inbox(ctx, m.ID(), data)
+	if _, err = b.inbox(ctx, m.ID(), data); err == nil {
+		b.heard.came(m)
+	}
 	return err
 }

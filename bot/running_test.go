@@ -36,6 +36,7 @@ type stage struct {
 	perform   performance
 	instance  commands.Instance
 	admins    []string
+	change    func(*Bot) // adapts each bot before it starts, unless nil
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -45,6 +46,12 @@ type stage struct {
 // perform is what its commands do, cancel and help aside.
 func newStage(t *testing.T, perform performance) *stage {
 	t.Helper()
+	return newStageOn(t, perform, func(*slacksim.Server) {})
+}
+
+// newStageOn is newStage on a workspace that is changed before it starts.
+func newStageOn(t *testing.T, perform performance, change func(*slacksim.Server)) *stage {
+	t.Helper()
 	w := slacksim.Demo()
 	w.Manifest = []byte(Manifest())
 	w.Users = append(w.Users, slacksim.User{ID: "U0LEA", Name: "lea"})
@@ -53,7 +60,12 @@ func newStage(t *testing.T, perform performance) *stage {
 			w.Channels[i].Members = append(w.Channels[i].Members, "U0LEA")
 		}
 	}
-	s := &stage{t: t, slack: slacksim.NewServer(w), perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
+	server := &slacksim.Server{Workspace: w}
+	change(server)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{t: t, slack: server, perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
 	t.Cleanup(s.slack.Close)
 	var err error
 	s.engine, err = engine.Open(t.Context(), engine.Config{Dir: t.TempDir(), Key: make([]byte, engine.KeySize)})
@@ -74,6 +86,7 @@ func (s *stage) start() {
 		Engine:    s.engine,
 		Log:       slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		Prefix:    "!",
+		heard:     newHearing(),
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
 	}
@@ -83,6 +96,9 @@ func (s *stage) start() {
 		}
 		s.performed.Add(1)
 		return s.perform(ctx, env, line)
+	}
+	if s.change != nil {
+		s.change(s.bot)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

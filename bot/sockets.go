@@ -31,6 +31,8 @@ type Sockets struct {
 	APIURL   string          // with a slash at the end: "https://slack.com/api/"
 	AppToken auditlog.Secret // app-level, "xapp-…", with the scope connections:write
 
+	hearing *hearing // is told of what comes; nil if nobody asks
+
 	// For tests; zero means what is said below.
 	apart   time.Duration // between the two, when they are made
 	silence time.Duration // after which a connection counts as deaf
@@ -194,6 +196,7 @@ func (k *lane) connect(ctx context.Context) (greeted bool, err error) {
 		case e := <-client.Events:
 			c.event(e)
 		case <-c.heard:
+			c.hearing.something()
 			if c.greeted {
 				quiet.Reset(cmp.Or(k.silence, silence))
 			}
@@ -201,6 +204,9 @@ func (k *lane) connect(ctx context.Context) (greeted bool, err error) {
 			end(errDeaf)
 		case <-over:
 			c.rest(client.Events)
+			if c.greeted {
+				c.hearing.ended()
+			}
 			return c.greeted, c.why(ctx)
 		}
 	}
@@ -323,6 +329,9 @@ func (c *connection) why(ctx context.Context) error {
 func (c *connection) event(e socketmode.Event) {
 	switch e.Type {
 	case socketmode.EventTypeHello:
+		if !c.greeted {
+			c.hearing.connected()
+		}
 		c.greeted = true
 		c.gate.greeted()
 		c.log.Info("connected to Slack", "connections", e.Request.NumConnections)
