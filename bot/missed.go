@@ -319,7 +319,7 @@ func age(known answers, p place) int {
 // its messages say the same of it as c.
 func (r *reading) mayRead(kind string, c slack.Channel) bool {
 	switch {
-	case c.IsExtShared || c.IsShared && !c.IsOrgShared:
+	case isShared(c):
 		r.Log.Info("what was missed in a conversation that is shared with another organisation is not read", "channel", c.ID)
 		return false
 	case kind == "im":
@@ -327,6 +327,9 @@ func (r *reading) mayRead(kind string, c slack.Channel) bool {
 	}
 	return r.Access.Everyone && len(r.Access.Channels) == 0 || slices.Contains(r.Access.Channels, c.ID)
 }
+
+// isShared tells whether people of another organisation are in a channel.
+func isShared(c slack.Channel) bool { return c.IsExtShared || c.IsShared && !c.IsOrgShared }
 
 // conversations are those of a kind that the bot is a member of.
 func (r *reading) conversations(ctx context.Context, kind string) (all []slack.Channel, err error) {

@@ -63,6 +63,7 @@ var paced = map[string]method{
 	"chat.delete":                  {tier: 50, again: true},
 	"chat.getPermalink":            {tier: hundreds, again: true},
 	"conversations.open":           {tier: 50, again: true},
+	"conversations.info":           {tier: 50, again: true},
 	"conversations.history":        {tier: 50, again: true},
 	"conversations.replies":        {tier: 50, again: true},
 	"users.info":                   {tier: 100, again: true},
