@@ -133,6 +133,9 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
+	if gone, err := b.takenBack(ctx, t); gone || err != nil {
+		return err
+	}
 	if t.long() {
 		leave, ok := b.enterLong()
 		if !ok && !t.state.Cancelled && t.GivenUp == "" {

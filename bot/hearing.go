@@ -26,7 +26,7 @@ const (
 	overlap = time.Minute
 
 	// noteAgain is how long a conversation or a thread that was noted is not
-	// noted again. The bucket forgets a note after 7 days.
+	// noted again. The bucket keeps a note for a day longer than 7 days.
 	noteAgain = 24 * time.Hour
 
 	maxNoted = 1000 // threads in one value: 30 KB
@@ -141,6 +141,16 @@ func (h *hearing) notFiled() {
 	if h.unfiled.IsZero() {
 		h.unfiled = time.Now()
 	}
+}
+
+// deafWhen tells whether nobody may have listened here at a time.
+func (h *hearing) deafWhen(t time.Time) bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return t.Before(h.greeted)
 }
 
 // came notes where a command came from, with the next mark.

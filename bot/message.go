@@ -25,6 +25,10 @@ type Message struct {
 	// nobody had listened. No code is sent for it.
 	Late bool `json:"late,omitempty"`
 
+	// Unsure is set if it may have been edited or deleted since it was written
+	// without that being seen here.
+	Unsure bool `json:"unsure,omitempty"`
+
 	// Resumed is how many sign-ins the command waited for before this.
 	Resumed int `json:"resumed,omitempty"`
 

@@ -3,7 +3,6 @@ package bot
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -180,13 +179,20 @@ func (r *reading) read(ctx context.Context, p place) error {
 // that have got replies.
 func (r *reading) conversation(ctx context.Context, p place) (found []Message, err error) {
 	q := slack.GetConversationHistoryParameters{ChannelID: p.id, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize}
-	var messages []slack.Message
+	threads := map[string]bool{} // those in the conversation, by their parents' ts; true if replies may be new
+	look := func(messages []slack.Message) {
+		for _, m := range messages {
+			found = r.take(found, p, m)
+			parent := cmp.Or(m.ThreadTimestamp, m.Timestamp)
+			threads[parent] = threads[parent] || r.hasNewReplies(m)
+		}
+	}
 	for {
 		page, err := r.Slack.GetConversationHistoryContext(ctx, &q)
 		if err != nil {
 			return nil, err
 		}
-		messages = append(messages, page.Messages...)
+		look(page.Messages)
 		if q.Cursor = page.ResponseMetaData.NextCursor; q.Cursor == "" {
 			break
 		}
@@ -196,20 +202,19 @@ func (r *reading) conversation(ctx context.Context, p place) (found []Message, e
 	if err != nil {
 		return nil, err
 	}
-	looked := map[string]bool{}
-	for _, m := range append(messages, before.Messages...) {
-		found = r.take(found, p, m)
-		parent := cmp.Or(m.ThreadTimestamp, m.Timestamp)
-		if thread := p.id + "/" + parent; !looked[thread] && r.hasNewReplies(m) {
+	look(before.Messages)
+	for _, parent := range slices.Sorted(maps.Keys(threads)) {
+		if threads[parent] {
 			replies, err := r.thread(ctx, place{p.id, p.kind, parent})
 			if passing(err) {
 				return nil, err
 			}
 			found = append(found, replies...)
 		}
-		looked[p.id+"/"+parent] = true
 	}
-	maps.Copy(r.looked, looked)
+	for parent := range threads {
+		r.looked[p.id+"/"+parent] = true
+	}
 	return found, nil
 }
 
@@ -244,14 +249,7 @@ func (r *reading) thread(ctx context.Context, p place) (found []Message, err err
 // take adds m to found if it is a command that was written in the gap. The
 // parent of a thread is listed with its replies however old it is.
 func (r *reading) take(found []Message, p place, m slack.Message) []Message {
-	e := envelope{Event: event{
-		Type: m.Type, Subtype: m.SubType, Hidden: m.Hidden, BotID: m.BotID, User: m.User, Team: m.Team,
-		Channel: p.id, ChannelType: p.kind, TS: m.Timestamp, ThreadTS: m.ThreadTimestamp, Text: m.Text,
-	}}
-	if m.Edited != nil {
-		e.Event.Edited = json.RawMessage("{}")
-	}
-	written, ok := e.message(r.self.team)
+	written, ok := r.written(m, p.id, p.kind)
 	if !ok || written.Sent().Before(r.from) {
 		return found
 	}

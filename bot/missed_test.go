@@ -147,10 +147,38 @@ func TestWhatWasWrittenInAnOutageIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// Slack sends an event again as it was, also after an edit.
+func TestWhatWasTakenBackInAnOutageDoesNotRunWhenSlackSendsItAgain(t *testing.T) {
+	t.Parallel()
+	s := newStageOn(t, echo, func(s *slacksim.Server) {
+		s.AckTimeout, s.RetryAfter = 2*time.Second, []time.Duration{time.Second}
+	})
+	s.untilRead()
+	old := s.slack.History(incidents)[0]
+	s.stop()
+	for _, thread := range []string{"", old.TS} {
+		edited := s.sayIn("U0ADA", incidents, thread, search)
+		deleted := s.sayIn("U0ADA", incidents, thread, search)
+		if err := errors.Join(s.slack.Edit("U0ADA", incidents, edited.TS, search+" now"), s.slack.Delete("U0ADA", incidents, deleted.TS)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.slack.Fail(slacksim.APIError("users.conversations", "internal_error")) // so that it is not read before
+	kept := s.sayIn("U0ADA", incidents, old.TS, search)
+	s.start()
+	s.answered(kept, "ran")
+	s.until(func() bool { return s.slack.Unacknowledged() == 0 })
+	s.answered(s.say("U0ADA", search+" after"), "ran")
+	if n := s.performed.Load(); n != 2 {
+		t.Errorf("%d commands ran", n)
+	}
+}
+
 func TestWhatIsWrittenBetweenTwoConnectionsIsAnswered(t *testing.T) {
 	t.Parallel()
 	s := newStageOn(t, echo, once)
-	s.until(func() bool { return s.slack.Sockets() == 2 })
+	s.answered(s.say("U0ADA", search), "ran") // the only connection so far is good
+	s.slack.Fail(slacksim.HTTPError("apps.connections.open", 503))
 	s.slack.CutSockets()
 	s.answered(s.say("U0ADA", search), onlyNow)
 }
@@ -241,9 +269,9 @@ func TestALateCommandThatNeedsASignInIsSentNoCode(t *testing.T) {
 			return commands.Reply{}, &commands.NeedSignIn{Instance: "contoso", Err: signin.ErrNotSignedIn}
 		}
 	}, once)
-	s.instance.Tenant = "contoso.onmicrosoft.com"
 	s.untilRead()
 	s.stop()
+	s.instance.Tenant = "contoso.onmicrosoft.com"
 	missed := s.say("U0ADA", search)
 	start := s.say("U0GRACE", "!o365-auditlog-auth-start")
 	s.start()

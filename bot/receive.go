@@ -65,7 +65,7 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 func (b *Bot) event(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	switch e.Type {
 	case socketmode.EventTypeEventsAPI:
-		if err := b.file(ctx, e.Request.Payload); err != nil {
+		if err := b.file(ctx, e.Request.Payload, e.Request.RetryAttempt > 0); err != nil {
 			b.heard.notFiled()
 			b.Log.Error("filing an event; Slack will send it again", "err", err)
 			return
@@ -95,25 +95,31 @@ func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledg
 		EnvelopeID string          `json:"envelope_id"`
 		Type       string          `json:"type"`
 		Payload    json.RawMessage `json:"payload"`
+		Attempt    int             `json:"retry_attempt"`
 	}
 	if err := json.Unmarshal(bad.Message, &frame); err != nil || frame.EnvelopeID == "" {
 		b.Log.Warn("something came from Slack that is not an envelope")
 		return
 	}
-	file := map[string]func(context.Context, []byte) error{"events_api": b.file, "interactive": b.fileClick}[frame.Type]
-	if file != nil {
-		if err := file(ctx, frame.Payload); err != nil {
-			b.heard.notFiled()
-			b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
-			return
-		}
+	var err error
+	switch frame.Type {
+	case "events_api":
+		err = b.file(ctx, frame.Payload, frame.Attempt > 0)
+	case "interactive":
+		err = b.fileClick(ctx, frame.Payload)
+	}
+	if err != nil {
+		b.heard.notFiled()
+		b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
+		return
 	}
 	ack(frame.EnvelopeID)
 }
 
 // file puts a message that may be a command for us into the inbox. All others,
-// and what is none, are done with right away.
-func (b *Bot) file(ctx context.Context, payload []byte) error {
+// and what is none, are done with right away. Again is that Slack tells of it
+// again, as it was when it was written.
+func (b *Bot) file(ctx context.Context, payload []byte, again bool) error {
 	m, ok, err := readMessage(payload, b.self.team)
 	if err != nil {
 		b.Log.Warn("an event is not understood", "err", err)
@@ -126,6 +132,7 @@ func (b *Bot) file(ctx context.Context, payload []byte) error {
 		return nil
 	}
 	m.Late = time.Since(m.Sent()) > lateAfter
+	m.Unsure = m.Late || again && b.heard.deafWhen(m.Sent())
 	return b.fileAllowed(ctx, m)
 }
 
