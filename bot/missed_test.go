@@ -486,12 +486,11 @@ func TestTheGapIsFromTheLastSignOfSlackToTheGreeting(t *testing.T) {
 	}
 	b.heard.ended()
 	b.heard.something()
-	last := b.heard.last
 	b.heard.connected()
 	if g := b.opened(t); g != (gap{}) {
 		t.Errorf("after one of two was renewed: %v", g)
 	}
-	last = b.heard.last
+	last := b.heard.last
 	b.heard.ended()
 	b.heard.ended()
 	b.heard.something() // is of no connection that counts
