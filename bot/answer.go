@@ -162,6 +162,9 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
+	if gone, err := b.takenBack(ctx, t); gone || err != nil {
+		return err
+	}
 	if err := b.look(ctx, t); err != nil {
 		return err
 	}
@@ -262,6 +265,7 @@ func (b *Bot) goOn(ctx context.Context, t *task, mistake error) error {
 			return err
 		}
 		b.record(t, t.state.Result)
+		b.heard.answered(t.Message)
 	}
 	return b.attach(ctx, t)
 }

@@ -10,6 +10,8 @@
 //     filed in the inbox, and only then is the event acknowledged.
 //   - message.go, typed.go: which events are messages of people, and what they
 //     typed before Slack rewrote it.
+//   - hearing.go, missed.go, late.go: up to when Slack was heard, what is read
+//     after an outage, and how a command that comes late is answered.
 //   - access.go: who is served where.
 //   - turns.go: nobody's commands hold up those of others.
 //   - answer.go: a worker takes a message from the inbox, runs the command, and
@@ -80,6 +82,7 @@ type Bot struct {
 	tasks  tasks
 	quick  *lineup
 	long   *lineup
+	heard  *hearing
 	life   context.Context // done when the bot is to stop
 	late   context.Context // done when what is left of the commands is to be left to the next start
 
@@ -129,6 +132,9 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	b.late = late
 	b.underWay = cmp.Or(b.underWay, postTimeout)
 	b.Metrics.watch(b)
+	if b.heard == nil {
+		b.heard = newHearing()
+	}
 	if b.perform == nil {
 		b.perform = commands.Run
 	}
@@ -141,8 +147,11 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 		return unlessDone(asked, err)
 	}
 	b.codes.polling.Go(func() { b.adoptCodes(ctx, time.Tick(b.adoptEvery())) })
+	defer b.endHearing()
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { b.keepHearing(ctx) })
+	running.Go(func() { b.readMissed(ctx) })
 	running.Go(func() { b.forgetThoseWhoLeft(ctx, time.Tick(forgetEvery)) })
 	running.Go(func() { b.endLongWaits(ctx, time.Tick(waitCheck)) })
 	running.Go(func() {

@@ -115,7 +115,7 @@ func offering() commands.Reply {
 }
 
 func TestFormsOfWhatIsOffered(t *testing.T) {
-	for name, o := range map[string]opening{"offers": {}, "pressed": {user: "U0ADA", line: "!help `<!channel>` *x*"}, "called": {user: "U0ADA"}} {
+	for name, o := range map[string]opening{"offers": {}, "pressed": {user: "U0ADA", line: "!help `<!channel>` *x*"}, "called": {user: "U0ADA"}, "late": {user: "U0ADA", late: "Written at 14:02 UTC; it reached me only now."}} {
 		for i, f := range forms(offering(), o) {
 			kind := []string{"markdown", "code", "text"}[i]
 			golden(t, filepath.Join("testdata", "forms", name+"."+kind+".json"), struct {

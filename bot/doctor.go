@@ -233,17 +233,32 @@ func checkGroup(ctx context.Context, api *slack.Client, id string) commands.Chec
 	return commands.Good(fmt.Sprintf("%s with %d", id, len(members)))
 }
 
-// checkChannel looks whether the bot hears what is said in a channel. Whether
-// that is shared with another organisation is not seen with its scopes.
+// checkChannel looks whether the bot hears what is said in a channel, and
+// answers there.
 func checkChannel(ctx context.Context, api *slack.Client, id string) commands.Check {
 	_, err := api.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{ChannelID: id, Limit: 1})
 	switch {
 	case err == nil:
-		return commands.Good(id)
+		return checkSharing(ctx, api, id)
 	case refused(err, "not_in_channel"):
 		return commands.Fail("the bot is not in this channel", "type /invite @auditbot there")
 	case refused(err, "channel_not_found"):
 		return commands.Fail("there is no such channel, or it is private and the bot is not in it", "type /invite @auditbot there, or correct the id")
 	}
 	return slackFailed(err, reinstall)
+}
+
+// checkSharing looks whether a channel that the bot is in is shared with another
+// organisation.
+func checkSharing(ctx context.Context, api *slack.Client, id string) commands.Check {
+	channel, err := api.GetConversationInfoContext(ctx, &slack.GetConversationInfoInput{ChannelID: id})
+	switch {
+	case refused(err, "missing_scope"):
+		return commands.Good(id) // the line of the scopes says it
+	case err != nil:
+		return slackFailed(err, reinstall)
+	case isShared(*channel):
+		return commands.Warn("the channel is shared with another organisation, so commands there are not answered", "take the id off the list")
+	}
+	return commands.Good(id)
 }

@@ -67,7 +67,7 @@ func TestAHealthyWorkspaceIsFoundToBe(t *testing.T) {
 	t.Parallel()
 	want := `ok slack bot token: auditbot (U0AUDITBOT) in Contoso SOC (T0CONTOSO)
 ok slack clock: this machine's clock is right
-ok slack scopes: all 11 that are needed, and no other
+ok slack scopes: all 15 that are needed, and no other
 ok access.analysts.users: Ada Analyst
 ok access.analysts.groups: S0LEADS with 1
 ok access.admins.users: Grace Shift-Lead
@@ -123,6 +123,10 @@ func TestEachFaultOfAWorkspaceHasItsLine(t *testing.T) {
 		"channels without the bot": {func(p *patient) { p.access.Channels = []string{"C0RANDOM", "C0NONE", "C0INCIDENTS"} }, nil,
 			[]string{"ok access.channels: C0INCIDENTS", "failure access.channels C0RANDOM: the bot is not in this channel -> type /invite @auditbot there",
 				"failure access.channels C0NONE: there is no such channel, or it is private and the bot is not in it"}},
+		"a channel is shared": {func(p *patient) { p.access.Channels = []string{"C0FABRIKAM", "C0INCIDENTS"} }, nil,
+			[]string{"ok access.channels: C0INCIDENTS", "warning access.channels C0FABRIKAM: the channel is shared with another organisation, so commands there are not answered -> take the id off the list"}},
+		"what was missed cannot be read": {manifest("- channels:read", "# "), nil,
+			[]string{"failure slack scopes: channels:read is missing, so the bot cannot do this: after an outage, read", "ok access.channels: C0INCIDENTS"}},
 		"nobody may ask": {func(p *patient) { p.access = Access{Channels: []string{"C0INCIDENTS"}} }, nil,
 			[]string{"ok access.channels", "failure access: nobody is allowed to ask -> list people in access.analysts"}},
 		"no admins": {func(p *patient) { p.access.Admins = nil }, nil,

@@ -21,6 +21,7 @@ type form struct {
 type opening struct {
 	user string // who is called
 	line string // that they ran by pressing a button; "" if they typed
+	late string // what is said if it came late; "" if they pressed a button
 }
 
 // text is the opening in Slack's older markup, or in Markdown, as encode writes
@@ -29,6 +30,8 @@ func (o opening) text(encode func(string) string, lineBreak string) string {
 	switch {
 	case o.user == "":
 		return ""
+	case o.late != "":
+		return "<@" + o.user + "> " + encode(o.late) + lineBreak
 	case o.line == "":
 		return "<@" + o.user + "> "
 	}
@@ -41,6 +44,9 @@ func (o opening) elements() []slack.RichTextSectionElement {
 		return nil
 	}
 	all := []slack.RichTextSectionElement{slack.NewRichTextSectionUserElement(o.user, nil)}
+	if o.late != "" {
+		return append(all, slack.NewRichTextSectionTextElement(" "+commands.Visible(o.late)+"\n", nil))
+	}
 	if o.line == "" {
 		return append(all, slack.NewRichTextSectionTextElement(" ", nil))
 	}

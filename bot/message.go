@@ -21,6 +21,14 @@ type Message struct {
 	Text    string `json:"text"`             // as Slack sent it
 	Shared  bool   `json:"shared,omitempty"` // the channel is shared with another organisation
 
+	// Late is set if it came long after it was written, or was found when
+	// nobody had listened. No code is sent for it.
+	Late bool `json:"late,omitempty"`
+
+	// Unsure is set if it may have been edited or deleted since it was written
+	// without that being seen here.
+	Unsure bool `json:"unsure,omitempty"`
+
 	// Resumed is how many sign-ins the command waited for before this.
 	Resumed int `json:"resumed,omitempty"`
 
@@ -99,22 +107,24 @@ func (m Message) Sent() time.Time {
 type envelope struct {
 	TeamID string `json:"team_id"`
 	Shared bool   `json:"is_ext_shared_channel"`
-	Event  struct {
-		Type        string          `json:"type"`
-		Subtype     string          `json:"subtype"`
-		Hidden      bool            `json:"hidden"`
-		Edited      json.RawMessage `json:"edited"`
-		BotID       string          `json:"bot_id"`
-		User        string          `json:"user"`
-		Team        string          `json:"team"`
-		UserTeam    string          `json:"user_team"`
-		SourceTeam  string          `json:"source_team"`
-		Channel     string          `json:"channel"`
-		ChannelType string          `json:"channel_type"`
-		TS          string          `json:"ts"`
-		ThreadTS    string          `json:"thread_ts"`
-		Text        string          `json:"text"`
-	} `json:"event"`
+	Event  event  `json:"event"`
+}
+
+type event struct {
+	Type        string          `json:"type"`
+	Subtype     string          `json:"subtype"`
+	Hidden      bool            `json:"hidden"`
+	Edited      json.RawMessage `json:"edited"`
+	BotID       string          `json:"bot_id"`
+	User        string          `json:"user"`
+	Team        string          `json:"team"`
+	UserTeam    string          `json:"user_team"`
+	SourceTeam  string          `json:"source_team"`
+	Channel     string          `json:"channel"`
+	ChannelType string          `json:"channel_type"`
+	TS          string          `json:"ts"`
+	ThreadTS    string          `json:"thread_ts"`
+	Text        string          `json:"text"`
 }
 
 // readMessage reads what a person of the given team has just written. Edits
@@ -126,28 +136,34 @@ func readMessage(payload []byte, team string) (m Message, ok bool, err error) {
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return Message{}, false, fmt.Errorf("reading an event: %w", err)
 	}
+	m, ok = e.message(team)
+	return m, ok, nil
+}
+
+// message is what [readMessage] reads.
+func (e envelope) message(team string) (m Message, ok bool) {
 	v := e.Event
 	if v.Type != "message" && v.Type != "app_mention" {
-		return Message{}, false, nil
+		return Message{}, false
 	}
 	switch v.Subtype {
 	case "", "thread_broadcast", "file_share": // written by somebody, just now
 	default:
-		return Message{}, false, nil
+		return Message{}, false
 	}
 	if v.BotID != "" || v.User == "" || v.Hidden || v.TS == "" || v.Channel == "" || len(v.Edited) > 0 && string(v.Edited) != "null" {
-		return Message{}, false, nil
+		return Message{}, false
 	}
 	for _, of := range []string{e.TeamID, v.Team, v.UserTeam, v.SourceTeam} {
 		if of != "" && of != team {
-			return Message{}, false, nil
+			return Message{}, false
 		}
 	}
 	m = Message{Team: team, Channel: v.Channel, Kind: v.ChannelType, User: v.User, TS: v.TS, Text: v.Text, Shared: e.Shared}
 	if v.ThreadTS != v.TS {
 		m.Thread = v.ThreadTS
 	}
-	return m, true, nil
+	return m, true
 }
 
 // command is the line that m asks to run. It is false for everything that is

@@ -66,9 +66,11 @@ var paced = map[string]method{
 	"chat.delete":                  {tier: 50, again: true},
 	"chat.getPermalink":            {tier: hundreds, again: true},
 	"conversations.open":           {tier: 50, again: true},
+	"conversations.info":           {tier: 50, again: true},
 	"conversations.history":        {tier: 50, again: true},
 	"conversations.replies":        {tier: 50, again: true},
 	"users.info":                   {tier: 100, again: true},
+	"users.conversations":          {tier: 50, again: true},
 	"usergroups.users.list":        {tier: 20, again: true},
 	"files.getUploadURLExternal":   {tier: 100, again: true},
 	"files.completeUploadExternal": {tier: 100, slow: true},
@@ -103,7 +105,7 @@ func (p *Pace) Do(req *http.Request) (*http.Response, error) {
 		resp, err := client.Do(req)
 		pause, again := p.learn(req, budgets, resp, err)
 		if !again || try == sendTries {
-			return resp, err
+			return slimmed(req, resp), err
 		}
 		p.Metrics.Retried("slack")
 		if resp != nil {

@@ -153,6 +153,8 @@ func openingOf(t *task) opening {
 	switch {
 	case t.Clicked != "":
 		return opening{user: t.User, line: t.line}
+	case t.Late:
+		return opening{user: t.User, late: t.late()}
 	case time.Since(t.Sent()) > callAfter:
 		return opening{user: t.User}
 	}

@@ -34,6 +34,7 @@ type arrival struct {
 // connections, and returns why. What cannot be filed is not acknowledged, and
 // Slack sends it again.
 func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
+	sockets.hearing = b.heard
 	filing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	arrived := make(chan arrival, backlog)
@@ -50,6 +51,7 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 		select {
 		case arrived <- arrival{e, ack}:
 		default:
+			b.heard.notFiled()
 			b.Log.Error("the inbox does not keep up; Slack will send an event again")
 			b.Metrics.event(Message{}, notFiled)
 		}
@@ -65,8 +67,9 @@ func (b *Bot) receive(ctx context.Context, sockets Sockets) error {
 func (b *Bot) event(ctx context.Context, e socketmode.Event, ack acknowledge) {
 	switch e.Type {
 	case socketmode.EventTypeEventsAPI:
-		m, err := b.file(ctx, e.Request.Payload)
+		m, err := b.file(ctx, e.Request.Payload, e.Request.RetryAttempt > 0)
 		if err != nil {
+			b.heard.notFiled()
 			b.Log.Error("filing an event; Slack will send it again", "err", err)
 			return
 		}
@@ -98,19 +101,24 @@ func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledg
 		EnvelopeID string          `json:"envelope_id"`
 		Type       string          `json:"type"`
 		Payload    json.RawMessage `json:"payload"`
+		Attempt    int             `json:"retry_attempt"`
 	}
 	if err := json.Unmarshal(bad.Message, &frame); err != nil || frame.EnvelopeID == "" {
 		b.Log.Warn("something came from Slack that is not an envelope")
 		return
 	}
-	file := map[string]func(context.Context, []byte) (Message, error){"events_api": b.file, "interactive": b.fileClick}[frame.Type]
 	var m Message
-	if file != nil {
-		var err error
-		if m, err = file(ctx, frame.Payload); err != nil {
-			b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
-			return
-		}
+	var err error
+	switch frame.Type {
+	case "events_api":
+		m, err = b.file(ctx, frame.Payload, frame.Attempt > 0)
+	case "interactive":
+		m, err = b.fileClick(ctx, frame.Payload)
+	}
+	if err != nil {
+		b.heard.notFiled()
+		b.Log.Error("filing what came from Slack", "type", frame.Type, "err", err)
+		return
 	}
 	ack(frame.EnvelopeID)
 	b.Metrics.acknowledged(m)
@@ -118,7 +126,8 @@ func (b *Bot) badMessage(ctx context.Context, e socketmode.Event, ack acknowledg
 
 // file puts a message that may be a command for us into the inbox, and returns
 // it. All others, and what is none, are done with right away: it is empty then.
-func (b *Bot) file(ctx context.Context, payload []byte) (Message, error) {
+// Again is that Slack tells of it again, as it was when it was written.
+func (b *Bot) file(ctx context.Context, payload []byte, again bool) (Message, error) {
 	m, ok, err := readMessage(payload, b.self.team)
 	if err != nil {
 		b.Log.Warn("an event is not understood", "err", err)
@@ -130,6 +139,8 @@ func (b *Bot) file(ctx context.Context, payload []byte) (Message, error) {
 	if _, ok, _ := b.command(m); !ok {
 		return Message{}, nil
 	}
+	m.Late = time.Since(m.Sent()) > lateAfter
+	m.Unsure = m.Late || again && b.heard.deafWhen(m.Sent())
 	return m, b.fileAllowed(ctx, m)
 }
 
@@ -164,5 +175,8 @@ func (b *Bot) enqueue(ctx context.Context, m Message) error {
 	}
 	fresh, err := b.inbox(ctx, m.ID(), data)
 	b.Metrics.enqueued(m, fresh, err)
+	if err == nil {
+		b.heard.came(m)
+	}
 	return err
 }

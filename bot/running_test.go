@@ -42,6 +42,7 @@ type stage struct {
 	admins    []string
 	log       *slog.Logger  // nil for that of the test
 	stopIn    time.Duration // what the bot has; 0 is the usual
+	change    func(*Bot)    // adapts each bot before it starts, unless nil
 	performed atomic.Int32
 	bot       *Bot
 	stop      func() // the bot, which returns once it is over
@@ -51,6 +52,12 @@ type stage struct {
 // perform is what its commands do, cancel and help aside.
 func newStage(t *testing.T, perform performance) *stage {
 	t.Helper()
+	return newStageOn(t, perform, func(*slacksim.Server) {})
+}
+
+// newStageOn is newStage on a workspace that is changed before it starts.
+func newStageOn(t *testing.T, perform performance, change func(*slacksim.Server)) *stage {
+	t.Helper()
 	w := slacksim.Demo()
 	w.Manifest = []byte(Manifest())
 	w.Users = append(w.Users, slacksim.User{ID: "U0LEA", Name: "lea"})
@@ -59,7 +66,12 @@ func newStage(t *testing.T, perform performance) *stage {
 			w.Channels[i].Members = append(w.Channels[i].Members, "U0LEA")
 		}
 	}
-	s := &stage{t: t, slack: slacksim.NewServer(w), perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
+	server := &slacksim.Server{Workspace: w}
+	change(server)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{t: t, slack: server, perform: perform, instance: commands.Instance{Name: "contoso"}, admins: []string{"U0LEA"}}
 	t.Cleanup(s.slack.Close)
 	var err error
 	s.dir = t.TempDir()
@@ -82,6 +94,7 @@ func (s *stage) start() {
 		Log:       cmp.Or(s.log, slog.New(slog.NewTextHandler(s.t.Output(), nil))),
 		Metrics:   NewMetrics(),
 		Prefix:    "!",
+		heard:     newHearing(),
 		Access:    Access{Channels: []string{incidents}, Users: []string{"U0ADA", "U0GRACE"}, Admins: s.admins},
 		Instances: func(p Person) []commands.Instance { return []commands.Instance{s.reached(p)} },
 		underWay:  time.Second, // the simulator is done with a request sooner
@@ -95,6 +108,9 @@ func (s *stage) start() {
 		}
 		s.performed.Add(1)
 		return s.perform(ctx, env, line)
+	}
+	if s.change != nil {
+		s.change(s.bot)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

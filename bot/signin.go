@@ -80,6 +80,8 @@ func (b *Bot) signIn(ctx context.Context, t *task, instance commands.Instance) (
 		return "This instance signs in by itself, with what its operator has set: there is nothing for you to do.", nil
 	case instance.Shared && !t.asks.Admin:
 		return b.whoSignsIn(ctx, key, instance), nil
+	case t.Late:
+		return "", &commands.NeedSignIn{Instance: instance.Name, Err: errLate}
 	case instance.Account.Expect == "":
 		return "", nobodyExpected(instance, t.asks)
 	}

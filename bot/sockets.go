@@ -34,7 +34,8 @@ type Sockets struct {
 	// place waits for a place for the first lane, or the second: an app may have 10
 	// connections, in all replicas together. The context ends with the place, and
 	// leave gives it back. Nil means that there is no need.
-	place func(ctx context.Context, first bool) (held context.Context, leave func(), err error)
+	place   func(ctx context.Context, first bool) (held context.Context, leave func(), err error)
+	hearing *hearing // is told of what comes; nil if nobody asks
 
 	// For tests; zero means what is said below.
 	apart   time.Duration // between the two, when they are made
@@ -226,6 +227,7 @@ func (k *lane) connect(ctx context.Context) (greeted bool, err error) {
 		case e := <-client.Events:
 			c.event(e)
 		case <-c.heard:
+			c.hearing.something()
 			if c.greeted {
 				quiet.Reset(cmp.Or(k.silence, silence))
 			}
@@ -233,6 +235,9 @@ func (k *lane) connect(ctx context.Context) (greeted bool, err error) {
 			end(errDeaf)
 		case <-over:
 			c.rest(client.Events)
+			if c.greeted {
+				c.hearing.ended()
+			}
 			return c.greeted, c.why(ctx)
 		}
 	}
@@ -357,6 +362,7 @@ func (c *connection) event(e socketmode.Event) {
 	case socketmode.EventTypeHello:
 		if !c.greeted {
 			c.metrics.connected()
+			c.hearing.connected()
 		}
 		c.greeted = true
 		c.gate.greeted()

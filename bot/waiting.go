@@ -48,6 +48,9 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}))
 	}
 	instance := instances[i]
+	if t.Late {
+		return b.offerSignIn(ctx, t, instance, why)
+	}
 	if gone, err := b.goneOn(ctx, t); gone || err != nil {
 		return commands.Reply{Title: "🔑 Sign in to " + instance.Tenant + " first", Text: "That sign-in is over by now: how this command went on stands below."}, err
 	}
@@ -139,6 +142,7 @@ func (b *Bot) giveUp(ctx context.Context, t *task, told commands.Reply) (command
 	case found.Verdict == nil || found.Verdict.Fetched == 0:
 		return told, nil
 	}
+	found.Offers = append(told.Offers, found.Offers...)
 	found.Text = strings.Join([]string{told.Title, told.Text, "What it had found until then is here; typed again, it begins anew.", found.Text}, "\n")
 	return found, nil
 }

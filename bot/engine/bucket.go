@@ -22,7 +22,7 @@ const (
 	Commands = "commands" // how far the answering of each command is; 48 hours, longer than the inbox knows its id
 	Seen     = "seen"     // names of operations that a tenant's records had, by tenant; kept until deleted
 	Queries  = "queries"  // a key for each query submitted to Graph, which is limited by day; 24 hours
-	Heard    = "heard"    // up to when Slack was listened to, and the conversations and threads to look into after an outage; 7 days
+	Heard    = "heard"    // up to when Slack was listened to, and the conversations and threads to look into after an outage; 7 days, and one more since these are written once a day
 	Running  = "running"  // the commands that run or wait for their turn, in whatever process; 24 hours
 	Links    = "links"    // a key for each connection to Slack, of which an app may have ten; a minute
 )
@@ -36,7 +36,7 @@ var bucketConfigs = []jetstream.KeyValueConfig{
 	{Bucket: bucketPrefix + Commands, Description: "the state of each command", TTL: 2 * inboxAge},
 	{Bucket: bucketPrefix + Seen, Description: "operation names seen by tenant"},
 	{Bucket: bucketPrefix + Queries, Description: "queries submitted to Graph", TTL: 24 * time.Hour},
-	{Bucket: bucketPrefix + Heard, Description: "what was heard of Slack", TTL: 7 * 24 * time.Hour},
+	{Bucket: bucketPrefix + Heard, Description: "what was heard of Slack", TTL: 8 * 24 * time.Hour},
 	{Bucket: bucketPrefix + Running, Description: "commands that run", TTL: 24 * time.Hour},
 	{Bucket: bucketPrefix + Links, Description: "connections to Slack", TTL: time.Minute},
 }

@@ -39,6 +39,7 @@ var methods = map[string]method{
 	"conversations.info":           {run: conversationsInfo, get: true, tier: 50},
 	"conversations.history":        {run: conversationsHistory, get: true, tier: 50},
 	"conversations.replies":        {run: conversationsReplies, get: true, tier: 50},
+	"users.conversations":          {run: usersConversations, get: true, tier: 50},
 	"users.info":                   {run: usersInfo, scope: "users:read", get: true, tier: 100},
 	"usergroups.users.list":        {run: userGroupUsers, scope: "usergroups:read", get: true, tier: 20},
 	"reactions.add":                {run: addReaction, scope: "reactions:write", tier: 50},

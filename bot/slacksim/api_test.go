@@ -46,6 +46,8 @@ func TestScopes(t *testing.T) {
 		{"conversations.history", []string{"channel", "G0INSIDER"}, "groups:history"},
 		{"conversations.replies", []string{"channel", "G0INSIDER", "ts", "1700000000.000000"}, "groups:history"},
 		{"conversations.info", []string{"channel", incidents}, "channels:read"},
+		{"users.conversations", nil, "channels:read"},
+		{"users.conversations", []string{"types", "im"}, "im:read"},
 		{"conversations.open", []string{"users", ada}, ""},
 		{"conversations.open", []string{"users", ada + "," + grace}, "mpim:write"},
 		{"users.info", []string{"user", ada}, "users:read"},

@@ -1,6 +1,7 @@
 package slacksim
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -112,6 +113,40 @@ func conversationsInfo(s *Server, c *call) object {
 		return refusal
 	}
 	return object{"channel": s.conversation(channel)}
+}
+
+// usersConversations lists the conversations of some kinds that the bot is in.
+func usersConversations(s *Server, c *call) object {
+	types := strings.FieldsFunc(cmp.Or(c.Get("types"), "public_channel"), func(r rune) bool { return r == ',' || r == ' ' })
+	var kindsAsked []string
+	for _, t := range types {
+		kind, ok := map[string]string{"public_channel": "channel", "private_channel": "group", "mpim": "mpim", "im": "im"}[t]
+		if !ok {
+			return failed("invalid_types")
+		}
+		if refusal := s.scoped(kinds[kind] + ":read"); refusal != nil {
+			return refusal
+		}
+		kindsAsked = append(kindsAsked, kind)
+	}
+	var all []*Channel
+	for _, channel := range s.channels {
+		if channel.has(BotUserID) && slices.Contains(kindsAsked, channel.Kind) && !(channel.Archived && c.flag("exclude_archived", false)) {
+			all = append(all, channel)
+		}
+	}
+	part, next, ok := paginate(c, all, 100)
+	if !ok {
+		return failed("invalid_cursor")
+	}
+	list := []object{}
+	for _, channel := range part {
+		o := s.conversation(channel)
+		delete(o, "is_member")
+		delete(o, "num_members")
+		list = append(list, o)
+	}
+	return object{"channels": list, "response_metadata": object{"next_cursor": next}}
 }
 
 // conversationsHistory lists a conversation, newest first, without replies.

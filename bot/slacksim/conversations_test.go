@@ -71,6 +71,51 @@ func TestConversationsInfo(t *testing.T) {
 	}
 }
 
+func TestUsersConversations(t *testing.T) {
+	s := start(t, nil)
+	s.OpenDM(ada)
+	s.ChangeChannel("G0INSIDER", func(c *slacksim.Channel) { c.Archived = true })
+	for _, test := range []struct {
+		fields []string
+		want   string
+	}{
+		{nil, "C0INCIDENTS C0FABRIKAM"},
+		{[]string{"types", "private_channel,im"}, "G0INSIDER D0ADA"},
+		{[]string{"types", "private_channel,im", "exclude_archived", "true"}, "D0ADA"},
+		{[]string{"types", "mpim"}, ""},
+		{[]string{"limit", "1"}, "C0INCIDENTS"},
+		{[]string{"limit", "1", "cursor", call(t, s, "users.conversations", "limit", "1").text("response_metadata", "next_cursor")}, "C0FABRIKAM"},
+	} {
+		var ids []string
+		for _, c := range call(t, s, "users.conversations", test.fields...).must(t)["channels"].([]any) {
+			c := c.(map[string]any)
+			ids = append(ids, c["id"].(string))
+			if c["is_ext_shared"] != (c["id"] == "C0FABRIKAM") || c["is_member"] != nil {
+				t.Errorf("%v", c)
+			}
+		}
+		if got := strings.Join(ids, " "); got != test.want {
+			t.Errorf("%v: %s", test.fields, got)
+		}
+	}
+	for _, test := range []struct{ field, value, want string }{{"types", "x", "invalid_types"}, {"cursor", "x", "invalid_cursor"}} {
+		if got := call(t, s, "users.conversations", test.field, test.value).outcome(); got != test.want {
+			t.Errorf("%+v: %s", test, got)
+		}
+	}
+}
+
+func TestAMessageOfBefore(t *testing.T) {
+	s := start(t, nil)
+	s.Add(slacksim.Message{Channel: incidents, TS: "1700000000.000100", User: ada, Text: "long ago"})
+	if all := s.History(incidents); all[0].Text != "long ago" || len(all) != 3 || len(s.Deliveries()) > 0 {
+		t.Errorf("%+v", all)
+	}
+	if all := texts(call(t, s, "conversations.history", "channel", incidents).must(t)); !strings.HasSuffix(all, "long ago") {
+		t.Error(all)
+	}
+}
+
 func TestHistoryAndReplies(t *testing.T) {
 	s := start(t, nil)
 	s.ChangeChannel("C0RANDOM", func(c *slacksim.Channel) { c.Members = append(c.Members, slacksim.BotUserID) })

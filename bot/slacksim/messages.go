@@ -63,6 +63,24 @@ func (s *Server) show(p *post) {
 	s.touch()
 }
 
+// Add puts a message where it belongs by its TS, and tells the bot nothing: it
+// was written before now. It panics if the message has no TS or no place.
+func (s *Server) Add(m Message) {
+	s.prepare()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !isTS(m.TS) || s.channel(m.Channel) == nil {
+		panic(fmt.Sprintf("slacksim: there is no place for the message %q in %q", m.TS, m.Channel))
+	}
+	posts := s.posts[m.Channel]
+	i := len(posts)
+	for i > 0 && after(posts[i-1].TS, m.TS) {
+		i--
+	}
+	s.posts[m.Channel] = slices.Insert(posts, i, &post{Message: m.clone()})
+	s.touch()
+}
+
 // find is the message with this ts, or nil if there is none or it was deleted.
 func (s *Server) find(channel, ts string) *post {
 	p := s.trace(channel, ts)

@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"tenant":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).startTenant(ts, args) },
 			"bot":      func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).bot(ts, args) },
 			"say":      func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).say(ts, neg, args) },
+			"missed":   func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).missed(ts, args) },
 			"await":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).await(ts, args) },
 			"file":     func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).file(ts) },
 			"press":    func(ts *testscript.TestScript, neg bool, args []string) { stageOf(ts).press(ts, args) },
@@ -286,6 +287,28 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 		return strings.Contains(string(m.Metadata), "."+said.TS+`"`) || m.EphemeralTo == user
 	}
 	s.show(ts, func() func(slacksim.Message) bool { return answers })
+}
+
+// missed is "missed USER [-in CHANNEL] [edit|delete] TEXT": somebody types as in
+// say, and Slack has given up telling the bot of it. They edit or delete it
+// right after.
+func (s *stage) missed(ts *testscript.TestScript, args []string) {
+	user, text := people[args[0]], args[len(args)-1]
+	m := slacksim.Message{Channel: "C0INCIDENTS", ThreadTS: s.slack.History("C0INCIDENTS")[0].TS, User: user, Text: text}
+	if args[1] == "-in" {
+		m.Channel, m.ThreadTS = args[2], ""
+		if args[2] == "dm" {
+			m.Channel = s.slack.OpenDM(user)
+		}
+	}
+	m.TS = fmt.Sprintf("%d.%06d", time.Now().Unix(), time.Now().Nanosecond()/1000)
+	s.slack.Add(m)
+	switch args[len(args)-2] {
+	case "edit":
+		ts.Check(s.slack.Edit(user, m.Channel, m.TS, text+" x"))
+	case "delete":
+		ts.Check(s.slack.Delete(user, m.Channel, m.TS))
+	}
 }
 
 // breathe waits until a second has passed since the bot said something. Before,
