@@ -207,11 +207,8 @@ func (b *Bot) dropQueued(ctx context.Context, t *task) {
 		t.log.Warn("looking for the message of a command that is refused", "err", err)
 		return
 	}
-	if t.Cancels != "" || t.state.Step != running || !b.findProgress(ctx, t) {
-		return
-	}
-	if err := b.update(ctx, t.Channel, t.state.Progress, section(fmt.Sprintf("⏹ `%s` is not answered.", mrkdwn(b.Prefix+t.name)))); err != nil {
-		t.log.Warn("settling the message of a command that is refused", "err", err)
+	if t.Cancels == "" && t.state.Step == running {
+		b.endProgress(ctx, t, fmt.Sprintf("⏹ `%s` is not answered.", mrkdwn(b.Prefix+t.name)))
 	}
 }
 

@@ -22,9 +22,9 @@ import (
 // until its turn has come or its context is done. The first request after a
 // pause does not wait.
 //
-// What Slack refuses with 429 all the same is sent again when it says, and
-// until then nothing else is sent that it would refuse for the same reason.
-// What fails for a passing reason is sent again where it may arrive twice.
+// What Slack refuses with 429 all the same keeps back, until the time that it
+// says, whatever it would refuse for the same reason. That, and what fails for a
+// passing reason, is sent again where it may arrive twice.
 // Messages may not, nor may the last step of an upload: whoever sends those
 // looks first whether they have arrived.
 //
@@ -143,7 +143,7 @@ func (p *Pace) learn(req *http.Request, budgets []*budget, resp *http.Response, 
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		budgets[len(budgets)-1].closeFor(wait)
-		return 0, repeatable
+		return 0, repeatable && paced[name].again
 	case resp.StatusCode >= http.StatusInternalServerError:
 		p.Log.Warn("Slack does not answer", "method", name, "status", resp.StatusCode)
 	default:

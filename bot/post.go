@@ -86,7 +86,7 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	if err := b.save(ctx, t); err != nil {
 		return err
 	}
-	err := b.postForms(ctx, t, r)
+	err := b.postAgain(ctx, t, r)
 	if err == nil {
 		b.Metrics.answered(t)
 	}
@@ -110,6 +110,20 @@ func (b *Bot) post(ctx context.Context, t *task, r commands.Reply) error {
 	t.state.Step = posted
 	b.settleProgress(ctx, t)
 	return b.save(ctx, t)
+}
+
+// postAgain posts the answer once more when Slack says that it was too early,
+// unless it stands there all the same.
+func (b *Bot) postAgain(ctx context.Context, t *task, r commands.Reply) error {
+	for try := 1; ; try++ {
+		err := b.postForms(ctx, t, r)
+		if _, early := errors.AsType[*slack.RateLimitedError](err); !early || try == sendTries {
+			return err
+		}
+		if found, err := b.answered(ctx, t); found || err != nil {
+			return err
+		}
+	}
 }
 
 // answeredIt tells whether err is what Slack answered to a request: it does

@@ -23,6 +23,10 @@ const (
 	// editPatience is how long an edit may take. The answer waits for it, so
 	// that the edit cannot come after the message was settled.
 	editPatience = 5 * time.Second
+
+	// settlePatience is how long it is tried to make the message one of a
+	// command that is over. The files wait for it.
+	settlePatience = 20 * time.Second
 )
 
 // tell notes how far the command in t is. It does not wait: what was told
@@ -80,11 +84,8 @@ func (b *Bot) beginProgress(ctx, busy context.Context, t *task) bool {
 // it is found to be there, or nobody needs it any more before its turn has come.
 // That it may be there is durable before, with what cancel needs.
 func (b *Bot) sayProgress(ctx, busy context.Context, t *task, f form) (found bool, err error) {
-	if b.findProgress(ctx, t) {
-		return true, nil
-	}
-	if t.unseen {
-		return false, nil // it cannot be looked for
+	if found, err := b.findProgress(ctx, t); found || err != nil {
+		return found, err
 	}
 	if !t.state.Shown {
 		err = b.note(ctx, t, func(s *state) { s.Shown, s.User, s.Began = true, t.User, t.began })
@@ -103,18 +104,17 @@ func (b *Bot) sayProgress(ctx, busy context.Context, t *task, f form) (found boo
 
 // findProgress tells whether the message that shows that a command runs or waits
 // is there. It looks for it if it may be there and its ts is not known.
-func (b *Bot) findProgress(ctx context.Context, t *task) bool {
+func (b *Bot) findProgress(ctx context.Context, t *task) (bool, error) {
 	if t.unseen {
 		ts, err := b.find(ctx, t, mark{progressEvent, t.id}.on)
 		if err != nil {
-			t.log.Warn("looking for the message that shows that a command runs", "err", err)
-			return false
+			return false, err
 		}
 		t.mu.Lock()
 		t.state.Progress, t.unseen = ts, false
 		t.mu.Unlock()
 	}
-	return t.state.Progress != ""
+	return t.state.Progress != "", nil
 }
 
 // followProgress edits the message with what the command tells, the latest
@@ -217,15 +217,26 @@ func roughly(d time.Duration) string {
 
 // settleProgress makes the message that a command runs one that it did.
 func (b *Bot) settleProgress(ctx context.Context, t *task) {
-	if !b.findProgress(ctx, t) {
-		return
-	}
 	what := "✓ `%s` was answered after %v."
 	if t.state.Cancelled {
 		what = "⏹ `%s` was cancelled after %v."
 	}
-	f := section(fmt.Sprintf(what, mrkdwn(b.Prefix+t.name), time.Since(t.began).Round(time.Second)))
-	if err := b.update(ctx, t.Channel, t.state.Progress, f); err != nil {
-		t.log.Warn("settling the message that a command runs", "err", err)
+	b.endProgress(ctx, t, fmt.Sprintf(what, mrkdwn(b.Prefix+t.name), time.Since(t.began).Round(time.Second)))
+}
+
+// endProgress makes the message that shows that a command runs or waits, if
+// there is one, say something for good.
+func (b *Bot) endProgress(ctx context.Context, t *task, text string) {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	err := insist(ctx, func() error {
+		found, err := b.findProgress(ctx, t)
+		if !found || err != nil {
+			return err
+		}
+		return b.update(ctx, t.Channel, t.state.Progress, section(text))
+	})
+	if err != nil {
+		t.log.Warn("settling the message that shows that a command runs", "err", err)
 	}
 }
