@@ -40,7 +40,7 @@ func (b *Bot) takenBack(ctx context.Context, t *task) (bool, error) {
 		return false, nil
 	}
 	if !stands {
-		t.log.Info("not answered: it was edited or deleted before it came")
+		b.record(t, result{Outcome: "taken_back"})
 	}
 	return !stands, nil
 }
@@ -89,6 +89,7 @@ var errLate = errors.New("the command came late")
 // it may not expect a code any more, and a code that is not expected teaches
 // people to enter anybody's: they press a button first.
 func (b *Bot) offerSignIn(ctx context.Context, t *task, instance commands.Instance, why reason) (commands.Reply, error) {
+	t.failure = "late"
 	title := "🔑 Sign in to " + instance.Tenant + " first"
 	offer := commands.Offer{Label: "Sign in and run it", Line: t.line}
 	text := "I send no code for a command that reached me late: press the button, or type it again."

@@ -12,8 +12,9 @@ type result struct {
 	// Outcome is "answered"; "mistake", of the person who asked; "failed", with
 	// an id in the log; "refused"; "over_limit", if too many of theirs wait;
 	// "cancelled", with what was found; "timed_out", likewise; "waits", for a
-	// sign-in; "given_up", since none came; or "undelivered", if Slack takes the
-	// answer in no form.
+	// sign-in; "given_up", since none came; "late", if it came late and needs one;
+	// "taken_back", if it was edited or deleted before it came; or "undelivered",
+	// if Slack takes the answer in no form.
 	Outcome string `json:"outcome"`
 	Rows    int    `json:"rows,omitempty"`    // of the table that is shown
 	Verdict string `json:"verdict,omitempty"` // of a search
