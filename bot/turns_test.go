@@ -12,8 +12,8 @@ import (
 	"auditbot/commands"
 )
 
-// A crowd joins a lineup, and notes in which order the turns of its places come.
-type crowd struct {
+// Askers join a lineup, which notes in which order the turns of its places come.
+type askers struct {
 	*lineup
 	t     *testing.T
 	names map[*place]string
@@ -21,13 +21,13 @@ type crowd struct {
 	now   time.Time
 }
 
-func newCrowd(t *testing.T, l limits) *crowd {
-	return &crowd{lineup: &lineup{limits: l}, t: t, names: map[*place]string{}, now: time.Unix(1700000000, 0)}
+func newAskers(t *testing.T, l limits) *askers {
+	return &askers{lineup: &lineup{limits: l}, t: t, names: map[*place]string{}, now: time.Unix(1700000000, 0)}
 }
 
 // ask is what a person asks for at an instance, a second after what was asked
 // before.
-func (c *crowd) ask(user, instance string) *place {
+func (c *askers) ask(user, instance string) *place {
 	c.now = c.now.Add(time.Second)
 	p := &place{user: user, instance: instance, sent: c.now, come: make(chan struct{})}
 	if !c.join(p, false) {
@@ -39,7 +39,7 @@ func (c *crowd) ask(user, instance string) *place {
 }
 
 // runs is who runs.
-func (c *crowd) runs() string {
+func (c *askers) runs() string {
 	var names []string
 	for _, p := range c.running {
 		names = append(names, c.names[p])
@@ -49,7 +49,7 @@ func (c *crowd) runs() string {
 }
 
 // end ends the one with this name.
-func (c *crowd) end(name string) {
+func (c *askers) end(name string) {
 	c.t.Helper()
 	for _, p := range c.running {
 		if c.names[p] == name {
@@ -60,7 +60,7 @@ func (c *crowd) end(name string) {
 	c.t.Fatalf("%s does not run; %s do", name, c.runs())
 }
 
-func (c *crowd) want(runs string) {
+func (c *askers) want(runs string) {
 	c.t.Helper()
 	if got := c.runs(); got != runs {
 		c.t.Errorf("%q run, want %q", got, runs)
@@ -68,7 +68,7 @@ func (c *crowd) want(runs string) {
 }
 
 func TestAPlaceGoesToWhoeverHasTheFewest(t *testing.T) {
-	c := newCrowd(t, limits{all: 4, person: 3, waiting: 10, noun: "searches"})
+	c := newAskers(t, limits{all: 4, person: 3, waiting: 10, noun: "searches"})
 	for range 5 {
 		c.ask("ada", "")
 	}
@@ -92,7 +92,7 @@ func TestAPlaceGoesToWhoeverHasTheFewest(t *testing.T) {
 }
 
 func TestAPlaceGoesToTheInstanceThatHasTheFewest(t *testing.T) {
-	c := newCrowd(t, limits{all: 3, person: 3, instance: 2, waiting: 10, noun: "searches"})
+	c := newAskers(t, limits{all: 3, person: 3, instance: 2, waiting: 10, noun: "searches"})
 	c.ask("ada", "contoso")
 	c.ask("bob", "contoso")
 	c.ask("cy", "contoso")
@@ -108,7 +108,7 @@ func TestAPlaceGoesToTheInstanceThatHasTheFewest(t *testing.T) {
 }
 
 func TestWhatACommandWaitsFor(t *testing.T) {
-	c := newCrowd(t, limits{all: 4, person: 2, instance: 3, waiting: 10, noun: "searches"})
+	c := newAskers(t, limits{all: 4, person: 2, instance: 3, waiting: 10, noun: "searches"})
 	for range 2 {
 		c.ask("ada", "contoso")
 	}
@@ -126,7 +126,7 @@ func TestWhatACommandWaitsFor(t *testing.T) {
 }
 
 func TestOnlySoManyOfAPersonWait(t *testing.T) {
-	c := newCrowd(t, limits{all: 4, person: 2, instance: 3, waiting: 3, noun: "searches"})
+	c := newAskers(t, limits{all: 4, person: 2, instance: 3, waiting: 3, noun: "searches"})
 	for range 5 {
 		if c.ask("ada", "contoso") == nil {
 			t.Error("one was refused too early")
@@ -141,7 +141,7 @@ func TestOnlySoManyOfAPersonWait(t *testing.T) {
 	if !c.join(&place{user: "ada", come: make(chan struct{})}, true) {
 		t.Error("one that was let in before was refused")
 	}
-	c = newCrowd(t, limits{all: 9, person: 9, instance: 1, waiting: 1})
+	c = newAskers(t, limits{all: 9, person: 9, instance: 1, waiting: 1})
 	c.ask("ada", "contoso")
 	c.ask("ada", "contoso")
 	if c.ask("ada", "fabrikam") == nil {

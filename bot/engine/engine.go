@@ -122,7 +122,7 @@ const (
 	// stopping.
 	patience = 10 * time.Second
 
-	// requestTimeout bounds each request whose context has no deadline. An
+	// requestTimeout bounds each request, however late its context ends. An
 	// fsync on a busy disk takes seconds at worst.
 	requestTimeout = 10 * time.Second
 )

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -208,4 +209,21 @@ func TestWhatAnOwnerThatIsGoneWorkedOnComesAtOnce(t *testing.T) {
 		t.Errorf("got %+v", item)
 	}
 	wantIdle(t, e)
+}
+
+// A server that does not answer holds nobody up for the hours that a search may
+// take.
+func TestARequestDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Hour)
+		defer cancel()
+		began := time.Now()
+		err := new(Engine).insist(ctx, func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if took := time.Since(began); took != requestTimeout || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
 }

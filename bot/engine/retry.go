@@ -72,8 +72,10 @@ func (e *Engine) insist(ctx context.Context, do func(context.Context) error) err
 }
 
 func (e *Engine) insistFor(ctx context.Context, attempt, patience time.Duration, do func(context.Context) error) error {
-	if e.cluster == nil {
-		return do(ctx)
+	if e.cluster == nil { // whose own server may stay silent, as it does on a full disk
+		try, cancel := context.WithTimeout(ctx, max(attempt, requestTimeout))
+		defer cancel()
+		return do(try)
 	}
 	deadline := time.Now().Add(patience)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {

@@ -24,6 +24,7 @@ type surroundings struct {
 	tenant *tenantsim.Server
 	dir    string
 	binary string // this test, which is auditbot under that name
+	kill   func() // the bot, where signedIn started it
 }
 
 func newSurroundings(t *testing.T) *surroundings {
@@ -122,7 +123,7 @@ func (s *surroundings) answer(to slacksim.Message, text string) slacksim.Message
 }
 
 func isAnswer(m, to slacksim.Message) bool {
-	return m.ThreadTS == to.TS && strings.Contains(string(m.Metadata), "."+to.TS)
+	return m.ThreadTS == to.TS && strings.Contains(string(m.Metadata), `"auditbot_answer"`) && strings.Contains(string(m.Metadata), "."+to.TS)
 }
 
 // answers counts the answers to a message.

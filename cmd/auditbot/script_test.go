@@ -284,7 +284,8 @@ func (s *stage) say(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	answers := func(m slacksim.Message) bool {
-		return strings.Contains(string(m.Metadata), "."+said.TS+`"`) || m.EphemeralTo == user
+		mark := string(m.Metadata)
+		return strings.Contains(mark, `"auditbot_answer"`) && strings.Contains(mark, "."+said.TS+`"`) || m.EphemeralTo == user
 	}
 	s.show(ts, func() func(slacksim.Message) bool { return answers })
 }

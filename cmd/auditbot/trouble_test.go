@@ -15,7 +15,8 @@ const example = "!o365-auditlog-search start_date=01/01/21 end_date=01/02/21 res
 func signedIn(t *testing.T) *surroundings {
 	t.Helper()
 	s := newSurroundings(t)
-	t.Cleanup(s.start())
+	s.kill = s.start()
+	t.Cleanup(func() { s.kill() })
 	first, _ := s.ask(example)
 	s.signIn()
 	s.answer(first, "UserLoginFailed")
