@@ -56,7 +56,7 @@ type state struct {
 	UploadTries int       `json:"upload_tries,omitempty"` // how often that was tried
 	Plain       string    `json:"plain,omitempty"`        // digest of the answer's text, if it is to be told by nothing else
 	Result      result    `json:"result,omitzero"`        // what became of the command, once its answer is to be posted
-	By          string    `json:"by,omitempty"`           // which task wrote this last; that it was cancelled, others may have added
+	By          string    `json:"by,omitempty"`           // which task wrote this last, and in which of its tries to; that it was cancelled, another may have added
 
 	revision uint64
 }
@@ -79,6 +79,7 @@ type task struct {
 	line  string
 	name  string // of the command
 	by    string // which task this is, of all that ever worked on the message
+	saves int    // how often it has tried to write its state
 	began time.Time
 	tries int // of the item: 1 the first time
 	log   *slog.Logger
@@ -469,7 +470,8 @@ func (b *Bot) save(ctx context.Context, t *task) error {
 	bucket := b.Engine.Bucket(engine.Commands)
 	for {
 		next := t.state
-		next.By = t.by
+		t.saves++
+		next.By = fmt.Sprint(t.by, ".", t.saves)
 		value, err := json.Marshal(next)
 		if err != nil {
 			return fmt.Errorf("writing down how far a command is: %w", err)

@@ -171,13 +171,13 @@ func (b *Bot) cancelTyped(ctx context.Context, by *task, id string) (string, err
 		return "", &commands.Mistake{Problem: "that command is somebody else's", Hint: "who asked for it can cancel it, and so can the admins of this bot"}
 	}
 	var stopped []listing
-	for _, l := range found {
+	for _, l := range slices.Backward(found) { // what waits first, or it would begin in the place of what was cancelled
 		_, ran, err := b.cancelByID(ctx, l.Item, by.User)
 		if err != nil {
 			return "", err
 		}
 		if ran {
-			stopped = append(stopped, l)
+			stopped = slices.Insert(stopped, 0, l)
 		}
 	}
 	waited, err := b.endWaiting(ctx, by.asks, meant)

@@ -334,7 +334,7 @@ func (b *Bot) hold(n *code) {
 	if !b.shared {
 		return
 	}
-	ctx, free := context.WithCancel(context.WithoutCancel(b.codes.life))
+	ctx, free := context.WithCancel(b.codes.life) // what is done after that takes less than a lease
 	n.free = free
 	b.codes.polling.Go(func() {
 		for renewed := time.Now(); !b.isLost(n, renewed); {

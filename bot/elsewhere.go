@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"auditbot/bot/engine"
@@ -112,7 +113,7 @@ func (b *Bot) seeState(ctx context.Context, t *task) error {
 		return fmt.Errorf("reading how far a command is: %w", err)
 	case revision == t.state.revision:
 		return nil
-	case s.By != t.state.By && s.By != t.by:
+	case s.By != t.state.By && !strings.HasPrefix(s.By, t.by+"."): // the second is one of ours whose answer was lost
 		return errTakenOver
 	}
 	t.state.revision = revision

@@ -43,6 +43,8 @@ type links struct {
 
 	first chan struct{} // closed when the first lane has a place, for the first time
 
+	lanes [connections]link // each is its lane's
+
 	mu    sync.Mutex
 	begun bool // it is closed
 	full  bool // it was said that there is no place
@@ -52,9 +54,9 @@ type links struct {
 // The context that it returns ends with the place, by errNoPlace, or with ctx.
 // leave gives the place back.
 func (l *links) take(ctx context.Context, first bool) (held context.Context, leave func(), err error) {
-	retry := cmp.Or(l.retry, linkRetry)
+	retry, p := cmp.Or(l.retry, linkRetry), &l.lanes[0]
 	if !first { // other replicas that start now come before
-		retry *= secondLinkRetry / linkRetry
+		retry, p = retry*secondLinkRetry/linkRetry, &l.lanes[1]
 		select {
 		case <-l.first:
 		case <-ctx.Done():
@@ -64,14 +66,14 @@ func (l *links) take(ctx context.Context, first bool) (held context.Context, lea
 			return nil, nil, err
 		}
 	}
-	p := link{value: rand.Text()}
+	p.value = cmp.Or(p.value, rand.Text())
 	for {
-		ok, err := l.claim(ctx, &p)
+		ok, err := l.claim(ctx, p)
 		if ctx.Err() == nil {
 			l.found(first, ok, err)
 		}
 		if ok {
-			held, leave = l.hold(ctx, &p)
+			held, leave = l.hold(ctx, p)
 			return held, leave, nil
 		}
 		if err := pause(ctx, retry); err != nil {
@@ -115,7 +117,9 @@ type link struct {
 	renewed    time.Time // it is kept for linkLife from then on, at least
 }
 
-// claim takes a place that is free.
+// claim takes a place that is free, or the one that p has in spite of all: the
+// engine was away for so long that it was given up, or did not say that it was
+// taken.
 func (l *links) claim(ctx context.Context, p *link) (ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(l.life, linkLife)/3)
 	defer cancel()
@@ -123,6 +127,11 @@ func (l *links) claim(ctx context.Context, p *link) (ok bool, err error) {
 	taken, err := l.bucket.Keys(ctx)
 	if err != nil {
 		return false, err
+	}
+	if slices.Contains(taken, p.key) {
+		if err := l.renew(ctx, p); !errors.Is(err, engine.ErrConflict) {
+			return err == nil, err
+		}
 	}
 	for i := range maxLinks {
 		p.key = strconv.Itoa(i)

@@ -118,6 +118,10 @@ func TestAPlaceThatWasRenewedUnnoticedIsKept(t *testing.T) {
 	if err := l.renew(t.Context(), p); err != nil {
 		t.Errorf("it is lost: %v", err)
 	}
+	p.revision--
+	if ok, err := l.claim(t.Context(), p); !ok || err != nil || c.places() != 1 {
+		t.Errorf("it is not found again: %v, %v, and there are %d", ok, err, c.places())
+	}
 }
 
 // Whoever cannot reach the engine may have lost the place, and could file

@@ -409,6 +409,15 @@ func whoRuns(asked slacksim.Message, one, two *stage) (runs, other *stage) {
 	return two, one
 }
 
+// isListed waits until every replica can know of a command.
+func (s *stage) isListed(asked slacksim.Message) {
+	s.t.Helper()
+	s.comesTo(func() bool {
+		_, _, err := s.engine.Bucket(engine.Running).Get(s.t.Context(), "T0CONTOSO."+incidents+"."+asked.TS)
+		return err == nil
+	})
+}
+
 func (s *stage) wantNothingListed() {
 	s.t.Helper()
 	if ids, err := s.engine.Bucket(engine.Running).Keys(s.t.Context()); len(ids) > 0 || err != nil {
@@ -420,9 +429,9 @@ func TestCancelReachesACommandThatAnotherReplicaRuns(t *testing.T) {
 	t.Parallel()
 	one, two, _ := newReplicas(t, longLease, untilCancelled)
 	first, second := one.say("U0ADA", search), one.say("U0ADA", search)
-	one.reply(first, isRunning)
+	one.isListed(first)
+	one.isListed(second)
 	one.reply(second, isRunning)
-
 	_, other := whoRuns(second, one, two)
 	handle := Message{Team: "T0CONTOSO", Channel: incidents, TS: second.TS}.handle()
 	grace := other.ofAda("1795803011.983066")
@@ -460,12 +469,8 @@ func TestCancelReachesACommandThatWaitsForItsTurnInAnotherReplica(t *testing.T) 
 	s.comesTo(func() bool { return int(s.performed.Load()) == longLimits.person })
 	asked := s.say("U0ADA", search)
 	s.reply(asked, "which is as many as one person may")
-	id := "T0CONTOSO." + incidents + "." + asked.TS
-	s.comesTo(func() bool {
-		_, _, err := s.engine.Bucket(engine.Running).Get(t.Context(), id)
-		return err == nil
-	})
-	if asker, ran, err := s.bot.cancelElsewhere(t.Context(), id, "U0ADA"); asker != "U0ADA" || !ran || err != nil {
+	s.isListed(asked)
+	if asker, ran, err := s.bot.cancelElsewhere(t.Context(), "T0CONTOSO."+incidents+"."+asked.TS, "U0ADA"); asker != "U0ADA" || !ran || err != nil {
 		t.Fatalf("%q, %v, %v", asker, ran, err)
 	}
 	s.reply(asked, "It had not begun yet")
@@ -497,6 +502,16 @@ func TestAStateThatWasCancelledElsewhereIsNoConflict(t *testing.T) {
 	}
 	if err := s.bot.note(ctx, second, func(*state) {}); err != nil { // the same, but by another worker
 		t.Fatal(err)
+	}
+	third := s.ofAda("1795803011.983066")
+	if err := s.bot.load(ctx, third); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bot.note(ctx, second, func(st *state) { st.Step = posting }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.bot.note(ctx, third, func(*state) {}); !errors.Is(err, errTakenOver) {
+		t.Errorf("a worker takes over that does not know of an answer: %v", err)
 	}
 	if err := s.bot.note(ctx, first, func(*state) {}); !errors.Is(err, errTakenOver) || !errors.Is(err, engine.ErrConflict) {
 		t.Errorf("a worker that was overtaken goes on: %v", err)

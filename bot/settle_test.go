@@ -581,10 +581,11 @@ func TestWhoIsNotServedAnyMoreIsSentNoCode(t *testing.T) {
 func TestACodeThatCouldNotBeSentCannotBeCancelled(t *testing.T) {
 	t.Parallel()
 	s, _ := newSignInStage(t, begin)
-	s.reply(s.say("U0ADA", search), "I have sent you")
-	s.stop()
-	n := s.open()
-	n.over = make(chan struct{})
+	s.settleIn()
+	n := &code{ID: "x", User: "U0ADA", key: "contoso/U0ADA", instance: s.instance}
+	if err := s.bot.claim(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
 	s.bot.discard(t.Context(), n, errors.New("no direct message"))
 	if ended, err := s.bot.cancelCode(t.Context(), n); ended || err != nil {
 		t.Errorf("%v, %v", ended, err)

@@ -198,13 +198,16 @@ func (b *Bot) stillServed(ctx context.Context, user string) error {
 // discard ends the sign-in of a code that cannot be sent.
 func (b *Bot) discard(ctx context.Context, n *code, why error) {
 	b.codes.remove(n)
-	n.mu.Lock()
-	n.Came = n.failed(why, "")
-	n.mu.Unlock()
-	close(n.over)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
 	defer cancel()
-	err := b.Engine.Bucket(engine.SignIns).Delete(ctx, n.place)
+	n.mu.Lock()
+	n.Came = n.failed(why, "")
+	err := b.seeCode(ctx, n) // another may have its place by now
+	if err == nil {
+		err = b.Engine.Bucket(engine.SignIns).DeleteRevision(ctx, n.place, n.revision)
+	}
+	n.mu.Unlock()
+	close(n.over)
 	if err != nil {
 		b.Log.Error("forgetting a code that could not be sent", "instance", n.Instance, "user", n.User, "err", err)
 	}
