@@ -40,7 +40,7 @@ func (b *Bot) takenBack(ctx context.Context, t *task) (bool, error) {
 		return false, nil
 	}
 	if !stands {
-		t.log.Info("not answered: it was edited or deleted before it came")
+		b.record(t, result{Outcome: "taken_back"})
 	}
 	return !stands, nil
 }
@@ -102,5 +102,6 @@ func (b *Bot) offerSignIn(ctx context.Context, t *task, instance commands.Instan
 	if why.problem != "" {
 		text = commands.Sentence(why.problem) + ". " + text
 	}
+	t.outcome = "offered"
 	return b.giveUp(ctx, t, commands.Reply{Title: title, Text: text, Offers: []commands.Offer{offer}})
 }
