@@ -75,6 +75,7 @@ func newWatched(t *testing.T) *watched {
 		return commands.Reply{Title: "found " + marker, Table: commands.Table{Columns: []string{"a"}, Rows: [][]string{{marker}, {"2"}, {"3"}}, Total: 3}}, nil
 	})
 	w.stop()
+	w.until(func() bool { return w.slack.Sockets() == 0 }) // else the next start seems to be connected
 	w.stage.log = slog.New(slog.NewJSONHandler(w, nil))
 	w.start()
 	return w
