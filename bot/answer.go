@@ -84,8 +84,9 @@ type task struct {
 	tries int // of the item: 1 the first time
 	log   *slog.Logger
 
-	failure string // the outcome if its answer is an error's; "" else
-	refused string // why it was not served
+	outcome  string // what its answer alone does not tell: an error's, for one; "" if there is nothing
+	overtime bool   // it had run for as long as it may
+	refused  string // why it was not served
 
 	far       chan auditlog.Progress // the latest that the command told, if nobody has looked at it yet
 	told      atomic.Bool            // it told something: it got somewhere in this run
@@ -373,10 +374,10 @@ func stackOf() func() string {
 // the person's own.
 func (b *Bot) explain(t *task, err error) commands.Reply {
 	if commands.IsMistake(err) {
-		t.failure = "mistake"
+		t.outcome = "mistake"
 		return commands.Explain(b.Prefix, err, "")
 	}
-	t.failure = "failed"
+	t.outcome = "failed"
 	id := rand.Text()[:8]
 	t.log.Error("failed", "id", id, "took", time.Since(t.began).Round(time.Millisecond), "err", err)
 	return commands.Explain(b.Prefix, err, id)

@@ -170,7 +170,7 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 		}
 	})
 	if b.shared {
-		l := &links{bucket: b.Engine.Bucket(engine.Links), log: b.Log, apart: sockets.apart, first: make(chan struct{})}
+		l := &links{bucket: b.Engine.Bucket(engine.Links), log: b.Log, metrics: b.Metrics, apart: sockets.apart, first: make(chan struct{})}
 		sockets.place = l.take
 	}
 	err := b.receive(ctx, sockets)

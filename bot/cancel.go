@@ -115,6 +115,7 @@ func (b *Bot) bound(ctx context.Context, t *task) (context.Context, func()) {
 			case <-stopping:
 				end(errStopping)
 			case <-enough:
+				t.overtime = true
 				t.cancel()
 			case <-cancelled:
 				cancelled, late = nil, time.After(after)

@@ -120,7 +120,7 @@ func (b *Bot) seeState(ctx context.Context, t *task) error {
 	if s.Cancelled && !t.state.Cancelled {
 		t.state.Cancelled = true
 		t.cancel()
-		t.log.Info("cancelled in another replica")
+		t.log.Debug("cancelled in another replica")
 	}
 	return nil
 }

@@ -89,7 +89,6 @@ var errLate = errors.New("the command came late")
 // it may not expect a code any more, and a code that is not expected teaches
 // people to enter anybody's: they press a button first.
 func (b *Bot) offerSignIn(ctx context.Context, t *task, instance commands.Instance, why reason) (commands.Reply, error) {
-	t.failure = "late"
 	title := "🔑 Sign in to " + instance.Tenant + " first"
 	offer := commands.Offer{Label: "Sign in and run it", Line: t.line}
 	text := "I send no code for a command that reached me late: press the button, or type it again."
@@ -103,5 +102,6 @@ func (b *Bot) offerSignIn(ctx context.Context, t *task, instance commands.Instan
 	if why.problem != "" {
 		text = commands.Sentence(why.problem) + ". " + text
 	}
+	t.outcome = "offered"
 	return b.giveUp(ctx, t, commands.Reply{Title: title, Text: text, Offers: []commands.Offer{offer}})
 }

@@ -35,8 +35,9 @@ var errNoPlace = errors.New("the place for this connection is lost")
 // links are the places for connections to Slack that all replicas share: a key
 // of the bucket Links for each, which one lane has as long as it renews it.
 type links struct {
-	bucket *engine.Bucket
-	log    *slog.Logger
+	bucket  *engine.Bucket
+	log     *slog.Logger
+	metrics *Metrics
 
 	// For tests; zero means what is said above, and for apart what Sockets says.
 	life, retry, apart time.Duration
@@ -100,9 +101,11 @@ func (l *links) found(first, ok bool, err error) {
 		l.log.Warn("looking for a place for a connection to Slack", "err", err)
 	case !ok && first && !l.full:
 		l.full = true
+		l.metrics.spare(true)
 		l.log.Warn("Slack lets an app have 10 connections, and other replicas have all of them: this one answers what they receive, and connects as soon as it can")
 	case ok && first:
 		l.full = false
+		l.metrics.spare(false)
 		if !l.begun {
 			l.begun = true
 			close(l.first)

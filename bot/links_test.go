@@ -34,7 +34,7 @@ func newFleet(t *testing.T) *fleet {
 
 // join starts a replica whose places live so long.
 func (c *fleet) join(bucket *engine.Bucket, life time.Duration) (l *links, stop func()) {
-	l = &links{bucket: bucket, log: c.log, life: life, retry: 20 * time.Millisecond, apart: 300 * time.Millisecond, first: make(chan struct{})}
+	l = &links{bucket: bucket, log: c.log, metrics: NewMetrics(), life: life, retry: 20 * time.Millisecond, apart: 300 * time.Millisecond, first: make(chan struct{})}
 	sockets := Sockets{APIURL: c.slack.APIURL(), AppToken: auditlog.Secret(c.slack.AppToken()), place: l.take, apart: time.Millisecond, minute: time.Millisecond}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -68,8 +68,14 @@ func TestSixReplicasHaveTenConnections(t *testing.T) {
 		defer late.mu.Unlock()
 		return late.full
 	})
+	if !late.metrics.Spare() {
+		t.Error("a replica without a place is not called spare")
+	}
 	stops[0]()
 	<-late.first
+	if late.metrics.Spare() {
+		t.Error("one with a place is")
+	}
 	c.comesTo(func() bool { return c.slack.Sockets() == 10 && c.places() == 10 })
 	for _, stop := range append(stops, stop) {
 		stop()

@@ -23,6 +23,7 @@ type Metrics struct {
 	*prometheus.Registry
 
 	connections atomic.Int64 // to Slack, that were greeted
+	isSpare     atomic.Bool  // other replicas have all that Slack allows
 	reconnects  *prometheus.CounterVec
 	events      *prometheus.CounterVec
 	acks        prometheus.Histogram
@@ -77,6 +78,16 @@ func (m *Metrics) Connections() int {
 		return 0
 	}
 	return int(m.connections.Load())
+}
+
+// Spare tells whether this replica does without connections, since others have
+// all that Slack allows.
+func (m *Metrics) Spare() bool { return m != nil && m.isSpare.Load() }
+
+func (m *Metrics) spare(yes bool) {
+	if m != nil {
+		m.isSpare.Store(yes)
+	}
 }
 
 func (m *Metrics) connected() {

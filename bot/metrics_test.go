@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/slack-go/slack"
 
+	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
 	"auditbot/commands"
 )
@@ -66,12 +67,15 @@ func newWatched(t *testing.T) *watched {
 			return commands.Reply{}, &commands.Mistake{Problem: marker + " is not good", Hint: "type something else"}
 		case strings.Contains(line, "fail"):
 			return commands.Reply{}, errors.New("it broke")
+		case strings.Contains(line, "sign-in"):
+			return commands.Reply{}, &commands.NeedSignIn{Instance: "contoso", Err: errors.New("nobody is signed in")}
 		case strings.Contains(line, "wait"):
 			return untilCancelled(ctx, env, line)
 		}
 		return commands.Reply{Title: "found " + marker, Table: commands.Table{Columns: []string{"a"}, Rows: [][]string{{marker}, {"2"}, {"3"}}, Total: 3}}, nil
 	})
 	w.stop()
+	w.until(func() bool { return w.slack.Sockets() == 0 }) // else the next start seems to be connected
 	w.stage.log = slog.New(slog.NewJSONHandler(w, nil))
 	w.start()
 	return w
@@ -82,6 +86,7 @@ type logLine struct {
 	Level, Msg, Item, Command, Channel, User, Outcome, Verdict, Reason string
 	Took                                                               *int64
 	Rows, Tries                                                        int
+	Late                                                               bool
 }
 
 // lines are the commands of the log, by their items.
@@ -199,6 +204,45 @@ func TestEachCommandIsOneLineInTheLog(t *testing.T) {
 	}
 	if strings.Contains(w.logged(), marker) {
 		t.Errorf("the log has what was typed or answered:\n%s", w.logged())
+	}
+}
+
+func TestTheLogTellsWhatBecameOfACommandThatCameLate(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t)
+	for line, outcome := range map[string]string{search: "answered", search + " sign-in": "offered", search + " edited": "taken_back"} {
+		written := w.say("U0ADA", "a word")
+		if outcome == "taken_back" {
+			if err := w.slack.Delete("U0ADA", incidents, written.TS); err != nil {
+				t.Fatal(err)
+			}
+		}
+		late := Message{Team: "T0CONTOSO", Channel: incidents, Kind: "channel", User: "U0ADA", TS: written.TS, Text: line, Late: true, Unsure: true}
+		if err := w.bot.fileAllowed(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		w.awaitLine(written)
+		if l := w.lines()[late.ID()][0]; l.Outcome != outcome || !l.Late {
+			t.Errorf("%s: %+v", line, l)
+		}
+	}
+}
+
+func TestTheOutcomeOfACommand(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*task){
+		"answered":  func(*task) {},
+		"failed":    func(t *task) { t.outcome, t.GivenUp = "failed", "why" },
+		"given_up":  func(t *task) { t.GivenUp = "why"; t.cancel() },
+		"cancelled": func(t *task) { t.state.Cancelled = true; t.cancel() },
+		"timed_out": func(t *task) { t.overtime = true; t.cancel() },
+		"waits":     func(t *task) { t.state.Waits = "contoso" },
+	} {
+		command := (&Bot{Log: slog.New(slog.DiscardHandler)}).newTask(engine.Item{ID: "x"})
+		change(command)
+		if got := command.resultOf(commands.Reply{}).Outcome; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 

@@ -12,9 +12,9 @@ type result struct {
 	// Outcome is "answered"; "mistake", of the person who asked; "failed", with
 	// an id in the log; "refused"; "over_limit", if too many of theirs wait;
 	// "cancelled", with what was found; "timed_out", likewise; "waits", for a
-	// sign-in; "given_up", since none came; "late", if it came late and needs one;
-	// "taken_back", if it was edited or deleted before it came; or "undelivered",
-	// if Slack takes the answer in no form.
+	// sign-in; "given_up", since none came; "offered", with a button, since it
+	// came too late to begin a sign-in; "taken_back", if it was edited or deleted
+	// before it came; or "undelivered", if Slack takes the answer in no form.
 	Outcome string `json:"outcome"`
 	Rows    int    `json:"rows,omitempty"`    // of the table that is shown
 	Verdict string `json:"verdict,omitempty"` // of a search
@@ -24,14 +24,16 @@ type result struct {
 func (t *task) resultOf(r commands.Reply) result {
 	outcome := "answered"
 	switch {
-	case t.failure != "":
-		outcome = t.failure
+	case t.outcome != "":
+		outcome = t.outcome
 	case t.GivenUp != "":
 		outcome = "given_up"
 	case t.state.Cancelled, t.unbegun:
 		outcome = "cancelled"
-	case t.isCancelled():
+	case t.overtime:
 		outcome = "timed_out"
+	case t.isCancelled():
+		outcome = "cancelled"
 	case t.state.Waits != "":
 		outcome = "waits"
 	}
@@ -57,6 +59,9 @@ func (b *Bot) record(t *task, r result) {
 	log := t.log
 	if t.refused != "" {
 		log = log.With("reason", t.refused)
+	}
+	if t.Late {
+		log = log.With("late", true)
 	}
 	log.Info("command", "outcome", r.Outcome, "took", time.Since(t.began).Round(time.Millisecond), "rows", r.Rows, "verdict", r.Verdict, "tries", t.tries)
 }

@@ -175,7 +175,7 @@ func (b *Bot) inTurn(ctx context.Context, t *task, work func() error) error {
 			Problem: fmt.Sprintf("%d of your %s wait for their turn, which is as many as may", l.limits.waiting, l.noun),
 			Hint:    "type it again when some of them are done; " + b.Prefix + "cancel ends all of yours",
 		})
-		t.instead, t.failure = &refused, "over_limit"
+		t.instead, t.outcome = &refused, "over_limit"
 		return work()
 	}
 	defer l.leave(p)

@@ -16,8 +16,9 @@ type Load struct {
 	Results uint64    // bytes of evidence
 }
 
-// Load looks what lies in the engine, in three requests. Right after a start
-// that followed a crash, some items that are done may be counted.
+// Load looks what lies in the engine, in three requests. What was filed in the
+// last milliseconds may be missing, and right after a start that followed a
+// crash, some items that are done may be counted.
 func (e *Engine) Load(ctx context.Context) (l Load, err error) {
 	var worker *jetstream.ConsumerInfo
 	var evidence jetstream.Stream

@@ -125,7 +125,7 @@ func (m *monitor) serve(ctx context.Context, e *engine.Engine, tenants []*tenant
 		MaxRequestsInFlight: 4,
 		Timeout:             monitorScrape,
 	}))
-	h := health{connections: m.metrics.Connections, engine: e.Healthy, stopping: ctx.Done()}
+	h := health{connected: func() bool { return m.metrics.Connections() > 0 || m.metrics.Spare() }, engine: e.Healthy, stopping: ctx.Done()}
 	mux.HandleFunc("GET /healthz", h.alive)
 	mux.HandleFunc("GET /readyz", h.ready)
 	server := &http.Server{
@@ -163,9 +163,9 @@ func (m *monitor) close() {
 
 // A health is what is asked about the bot's.
 type health struct {
-	connections func() int
-	engine      func(context.Context) error
-	stopping    <-chan struct{}
+	connected func() bool // or has no need to be
+	engine    func(context.Context) error
+	stopping  <-chan struct{}
 }
 
 // alive answers /healthz: with 200 while there is reason to leave the process
@@ -174,7 +174,7 @@ func (h health) alive(w http.ResponseWriter, r *http.Request) {
 	answer(w, h.engineTroubles(r.Context()))
 }
 
-// ready answers /readyz: with 200 while commands arrive here and are filed, else
+// ready answers /readyz: with 200 while commands are filed and answered here, else
 // with 503 and a line for each reason why not.
 func (h health) ready(w http.ResponseWriter, r *http.Request) {
 	var reasons []string
@@ -183,7 +183,7 @@ func (h health) ready(w http.ResponseWriter, r *http.Request) {
 		reasons = append(reasons, "auditbot is stopping")
 	default:
 	}
-	if h.connections() == 0 {
+	if !h.connected() {
 		reasons = append(reasons, "there is no connection to Slack")
 	}
 	answer(w, append(reasons, h.engineTroubles(r.Context())...))

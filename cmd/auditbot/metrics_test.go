@@ -131,19 +131,18 @@ func TestReadinessHasItsReasons(t *testing.T) {
 	open, closed := make(chan struct{}), make(chan struct{})
 	close(closed)
 	for _, c := range []struct {
-		connections int
-		engine      func(context.Context) error
-		stopping    chan struct{}
-		ready       string // "" if it is
+		connected bool
+		engine    func(context.Context) error
+		stopping  chan struct{}
+		ready     string // "" if it is
 	}{
-		{1, up, open, ""},
-		{2, up, open, ""},
-		{0, up, open, "there is no connection to Slack\n"},
-		{2, down, open, "the engine does not answer\n"},
-		{2, up, closed, "auditbot is stopping\n"},
-		{0, down, closed, "auditbot is stopping\nthere is no connection to Slack\nthe engine does not answer\n"},
+		{true, up, open, ""},
+		{false, up, open, "there is no connection to Slack\n"},
+		{true, down, open, "the engine does not answer\n"},
+		{true, up, closed, "auditbot is stopping\n"},
+		{false, down, closed, "auditbot is stopping\nthere is no connection to Slack\nthe engine does not answer\n"},
 	} {
-		h := health{connections: func() int { return c.connections }, engine: c.engine, stopping: c.stopping}
+		h := health{connected: func() bool { return c.connected }, engine: c.engine, stopping: c.stopping}
 		seen := httptest.NewRecorder()
 		h.ready(seen, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if body := seen.Body.String(); c.ready == "" && (seen.Code != http.StatusOK || body != "ok\n") || c.ready != "" && (seen.Code != http.StatusServiceUnavailable || body != c.ready) {
