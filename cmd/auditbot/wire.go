@@ -440,7 +440,7 @@ func serve(ctx context.Context, s settings, getenv func(string) string, tokens s
 	api := slack.New(string(tokens.Bot),
 		slack.OptionAppLevelToken(string(tokens.App)), // for the doctor
 		slack.OptionAPIURL(s.Slack.APIURL),
-		slack.OptionHTTPClient(m.slack(slackClient(log))))
+		slack.OptionHTTPClient(toSlack(m.slack(slackClient(log)))))
 	sweeping, stop := context.WithCancel(ctx)
 	var swept sync.WaitGroup
 	swept.Go(func() { sweep(sweeping, e, s.Retention, log) })
@@ -488,6 +488,14 @@ func slackClient(log *slog.Logger) *bot.Pace {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = time.Minute
 	return &bot.Pace{HTTP: &http.Client{Transport: transport, Timeout: 15 * time.Minute}, Log: log}
+}
+
+// toSlack is what carries the bot's requests at this pace. Benchmarks replace it.
+var toSlack = func(p *bot.Pace) carrier { return p }
+
+// A carrier is a [bot.Pace] or several.
+type carrier interface {
+	Do(*http.Request) (*http.Response, error)
 }
 
 func (a accessSettings) access() bot.Access {
