@@ -140,7 +140,9 @@ func (c *crowd) start(name string) {
 	c.Helper()
 	path := filepath.Join(c.dir, name)
 	if _, err := os.Lstat(path); err != nil {
-		c.ok(os.Symlink(os.Args[0], path))
+		self, err := os.Executable()
+		c.ok(err)
+		c.ok(os.Symlink(self, path))
 	}
 	c.bot = exec.Command(path, "run")
 	c.bot.Dir, c.bot.Stderr = c.dir, os.Stderr
