@@ -2,6 +2,7 @@ package bot
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -57,9 +58,16 @@ func (o opening) elements() []slack.RichTextSectionElement {
 }
 
 // forms are the ways to show a reply, the best first. Each needs less of
-// Slack than the one before; the last one is plain text.
-func forms(r commands.Reply, o opening) []form {
-	return []form{markdownForm(r, o), codeForm(r, o), textForm(r, o)}
+// Slack than the one before; the last one is plain text. What is not asked for
+// is not drawn.
+func forms(r commands.Reply, o opening) iter.Seq2[int, form] {
+	return func(yield func(int, form) bool) {
+		for i, draw := range []func(commands.Reply, opening) form{markdownForm, codeForm, textForm} {
+			if !yield(i, draw(r, o)) {
+				return
+			}
+		}
+	}
 }
 
 const (

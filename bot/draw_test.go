@@ -184,7 +184,7 @@ func TestCodeThatIsCutSaysSo(t *testing.T) {
 		"the file has all":       {Title: "t", Code: code, Context: &commands.File{}},
 		"without ignore-outputs": {Title: "t", Code: code},
 	} {
-		for i, f := range forms(r, opening{})[:2] {
+		for i, f := range []form{markdownForm(r, opening{}), codeForm(r, opening{})} {
 			blocks, err := json.Marshal(f.blocks)
 			if err != nil || !strings.Contains(string(blocks), "cut here; ") || !strings.Contains(string(blocks), want) {
 				t.Errorf("form %d does not say %q", i, want)

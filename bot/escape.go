@@ -62,8 +62,10 @@ func markdownLines(text string) string {
 // a "<" no mention and no link can form; other marks are harmless there.
 // https://docs.slack.dev/messaging/formatting-message-text#escaping
 func mrkdwn(text string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(commands.VisibleLines(text))
+	return mrkdwnEntities.Replace(commands.VisibleLines(text))
 }
+
+var mrkdwnEntities = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // fit encodes text, or as much of its start as has n bytes then.
 func fit(text string, n int, encode func(string) string) string {

@@ -141,24 +141,22 @@ func answeredIt(err error) bool {
 // in a thread has the same text as an answer, but for the answer to the same
 // command when it was typed there twice.
 func (b *Bot) postForms(ctx context.Context, t *task, r commands.Reply) error {
-	all := forms(r, openingOf(t))
 	is := answerMark(t.id)
-	for i, f := range append(all, all[len(all)-1]) {
-		f, metadata := is.put(f), is.metadata()
-		if i == len(all) {
-			metadata = slack.SlackMetadata{}
-			t.state.Plain = digest(f.text)
-			if err := b.save(ctx, t); err != nil {
-				return err
-			}
-		}
-		_, err := b.say(ctx, t.Channel, t.Place(), f, metadata)
-		if err == nil || passing(err) || misplaced(err) || i == len(all) {
+	var plainest form
+	for i, f := range forms(r, openingOf(t)) {
+		_, err := b.say(ctx, t.Channel, t.Place(), is.put(f), is.metadata())
+		if err == nil || passing(err) || misplaced(err) {
 			return err
 		}
 		t.log.Warn("Slack refused a form of the answer; the next is plainer", "form", i, "err", err)
+		plainest = is.put(f)
 	}
-	return nil
+	t.state.Plain = digest(plainest.text)
+	if err := b.save(ctx, t); err != nil {
+		return err
+	}
+	_, err := b.say(ctx, t.Channel, t.Place(), plainest, slack.SlackMetadata{})
+	return err
 }
 
 // openingOf is what stands before the answer to t. It calls whoever asked if

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -26,8 +27,16 @@ import (
 // and the collections cost little.
 const gcPercent = 50
 
+// ballast is memory in bytes that is never touched, and so takes none, but
+// counts as part of the heap when the next collection is planned. A bot that
+// answers short commands holds 6 MiB; with half of that for garbage there were
+// seven collections a second at 50 commands a second, and the slowest commands
+// waited for one. It costs 8 MiB.
+const ballast = 16 << 20
+
 func main() {
 	debug.SetGCPercent(gcPercent)
+	defer runtime.KeepAlive(make([]byte, ballast))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends it at once

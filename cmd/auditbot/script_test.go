@@ -26,7 +26,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what scripts expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"auditbot": main, "servetenant": serveTenant, "replica": replica, "nats-server": natsServer})
+	testscript.Main(m, map[string]func(){"auditbot": profiled, "auditbot-spread": spreadOut, "servetenant": serveTenant, "replica": replica, "nats-server": natsServer})
 }
 
 // TestScripts plays the scripts in testdata/script: what people type, in Slack
