@@ -1,6 +1,7 @@
 package bot
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ type asked struct {
 	answers map[string][]slacksim.Message // by item: a sign-in that it waits for makes another one
 	files   int                           // messages with files of its own
 	missing int                           // notes in its thread that files are not attached, whosever they are
+	running int                           // messages that still say that it runs or waits
 }
 
 func (a *asked) id() string { return Message{Team: "T0CONTOSO", Channel: a.Channel, TS: a.TS}.Origin() }
@@ -31,7 +33,7 @@ func (a *asked) place() string {
 func (c *chaos) look() {
 	byID, byFile, notes := map[string]*asked{}, map[string]*asked{}, map[string]int{}
 	for _, a := range c.asked {
-		a.answers, a.files, a.missing = map[string][]slacksim.Message{}, 0, 0
+		a.answers, a.files, a.running = map[string][]slacksim.Message{}, 0, 0
 		byID[a.id()], byFile[a.fileName()] = a, a
 	}
 	for _, channel := range c.slack.Channels() {
@@ -50,6 +52,9 @@ func (c *chaos) look() {
 					a.files++
 				}
 			}
+			if a := byID[shownRunning(m)]; a != nil {
+				a.running++
+			}
 			if strings.Contains(m.Text, "not attached: ") {
 				notes[m.ThreadTS]++
 			}
@@ -58,6 +63,20 @@ func (c *chaos) look() {
 	for _, a := range c.asked {
 		a.missing = notes[a.place()]
 	}
+}
+
+// stillRuns is how a message goes on that shows that a command runs or waits.
+var stillRuns = regexp.MustCompile(`^⏳ .* (is running, since|waits: )`)
+
+// shownRunning is the command that still runs according to a message, or "".
+func shownRunning(m slacksim.Message) string {
+	_, item, ok := strings.Cut(string(m.Blocks), `"value":"`)
+	item, _, _ = strings.Cut(item, `"`)
+	if !ok || !stillRuns.MatchString(m.Text) {
+		return ""
+	}
+	origin, _, _ := strings.Cut(item, ".resumed")
+	return origin
 }
 
 // open is how many commands have no answer yet, or not their files.
@@ -117,6 +136,7 @@ func (a *asked) fileName() string {
 type counts struct {
 	answered, twice, lost                      int
 	files, filesTwice, filesLost, filesMissing int
+	running                                    int           // messages that say that something runs which does not
 	longest                                    time.Duration // to the first answer
 }
 
@@ -127,19 +147,13 @@ func (n *counts) add(a *asked) {
 	} else {
 		n.answered++
 	}
-	first := time.Time{}
-	twice := false
+	n.longest = max(n.longest, a.waited())
+	n.running += a.running
 	for _, all := range a.answers {
-		twice = twice || len(all) > 1
-		if at := (Message{TS: all[0].TS}).Sent(); first.IsZero() || at.Before(first) {
-			first = at
+		if len(all) > 1 {
+			n.twice++
+			break
 		}
-	}
-	if twice {
-		n.twice++
-	}
-	if !first.IsZero() {
-		n.longest = max(n.longest, first.Sub(Message{TS: a.TS}.Sent()))
 	}
 	switch {
 	case a.files > 1:
@@ -153,9 +167,22 @@ func (n *counts) add(a *asked) {
 	}
 }
 
+// waited is how long it took to the first answer, which may be that somebody has
+// to sign in; 0 if there is none.
+func (a *asked) waited() (d time.Duration) {
+	for _, all := range a.answers {
+		for _, m := range all {
+			if after := (Message{TS: m.TS}).Sent().Sub(Message{TS: a.TS}.Sent()); d == 0 || after < d {
+				d = after
+			}
+		}
+	}
+	return d
+}
+
 // bad tells whether something went wrong with it.
 func (a *asked) bad() bool {
 	var n counts
 	n.add(a)
-	return n.twice+n.lost+n.filesTwice+n.filesLost > 0
+	return n.twice+n.lost+n.filesTwice+n.filesLost+n.running > 0
 }

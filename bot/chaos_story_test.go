@@ -23,17 +23,28 @@ type moment struct {
 const toldStories = 3
 
 // tellStories tells everything that is known of the commands that something
-// went wrong with.
+// went wrong with, and writes down that of the one that waited longest.
 func (c *chaos) tellStories() {
 	logs, requests, deliveries := c.logs(), c.slack.Requests(), c.slack.Deliveries()
-	told := 0
+	told, slowest := 0, slices.MaxFunc(c.asked, func(a, b *asked) int { return cmp.Compare(a.waited(), b.waited()) })
 	for _, a := range c.asked {
-		if !a.bad() {
+		if !a.bad() && a != slowest {
 			continue
 		}
-		all := slices.Concat(c.bot.story, a.delivered(deliveries), a.requested(requests), a.logged(logs), c.posted(a))
-		slices.SortStableFunc(all, func(a, b moment) int { return a.at.Compare(b.at) })
+		all := slices.Concat(a.delivered(deliveries), a.requested(requests), a.logged(logs), c.posted(a))
 		sent := Message{TS: a.TS}.Sent()
+		last := sent
+		for _, l := range all {
+			if l.at.After(last) {
+				last = l.at
+			}
+		}
+		for _, l := range c.bot.story {
+			if l.at.Before(last.Add(2 * time.Second)) {
+				all = append(all, l)
+			}
+		}
+		slices.SortStableFunc(all, func(a, b moment) int { return a.at.Compare(b.at) })
 		var text strings.Builder
 		fmt.Fprintf(&text, "%s: %q of %s, in the thread %s; items %v, %d messages with its files\n", a.id(), a.typed, a.User, a.place(), a.itemCounts(), a.files)
 		for _, l := range all {
@@ -42,6 +53,9 @@ func (c *chaos) tellStories() {
 			}
 		}
 		_ = os.WriteFile(filepath.Join(c.dir, "story-"+a.id()+".txt"), []byte(text.String()), 0o666) // it is printed, too
+		if !a.bad() {
+			continue
+		}
 		if told++; told <= toldStories {
 			c.t.Log(text.String())
 		}

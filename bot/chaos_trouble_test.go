@@ -22,8 +22,10 @@ func slackTrouble(r *rand.Rand) []slacksim.Odds {
 	for _, m := range append(slices.Sorted(maps.Keys(paced)), "upload") {
 		add(0.02, slacksim.HTTPError(m, 500), slacksim.RateLimited(m, time.Second), slacksim.Lost(m),
 			slacksim.Done(slacksim.HTTPError(m, 503)), slacksim.Late(m, upTo(r, chaosSlackWait/2)), slacksim.Stray(m, upTo(r, chaosSlackWait)))
-		add(0.01, slacksim.APIError(m, "internal_error"), slacksim.Done(slacksim.APIError(m, "internal_error")),
-			slacksim.Hang(m), slacksim.Done(slacksim.Hang(m)))
+		add(0.01, slacksim.Hang(m), slacksim.Done(slacksim.Hang(m)), slacksim.Done(slacksim.RateLimited(m, time.Second)))
+		if m != "upload" { // which is no method
+			add(0.01, slacksim.APIError(m, "internal_error"), slacksim.Done(slacksim.APIError(m, "internal_error")))
+		}
 	}
 	const open = "apps.connections.open"
 	add(0.03, slacksim.HTTPError(open, 500), slacksim.RateLimited(open, time.Second), slacksim.APIError(open, "internal_error"),
@@ -36,7 +38,7 @@ func slackTrouble(r *rand.Rand) []slacksim.Odds {
 			slacksim.Dismissed("too_many_websockets", upTo(r, 10*time.Second)))
 		add(0.02, slacksim.Late(event, upTo(r, time.Second)))
 	}
-	add(0.01, slacksim.Dismissed("link_disabled", upTo(r, 10*time.Second)))
+	add(0.03, slacksim.Dismissed("link_disabled", upTo(r, 10*time.Second)))
 	add(0.02, slacksim.Lost(event), slacksim.Hang(event))
 	return all
 }
