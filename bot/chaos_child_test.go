@@ -1,3 +1,5 @@
+//go:build !windows
+
 package bot
 
 import (
@@ -25,6 +27,7 @@ import (
 // What a child of [TestChaos] is told in its environment.
 const (
 	chaosFolder   = "CHAOS_FOLDER" // the data folder
+	chaosNATS     = "CHAOS_NATS"   // the servers of the cluster, if there is one
 	chaosSlack    = "CHAOS_SLACK"  // api_url
 	chaosBotToken = "CHAOS_BOT_TOKEN"
 	chaosAppToken = "CHAOS_APP_TOKEN"
@@ -64,7 +67,10 @@ func beChild() error {
 	slog.SetDefault(log)
 	ctx, stop := signals.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	e, err := engine.Open(ctx, engine.Config{Dir: os.Getenv(chaosFolder), Key: make([]byte, engine.KeySize), Log: log, AckWait: chaosAckWait})
+	e, err := engine.Open(ctx, engine.Config{
+		Dir: os.Getenv(chaosFolder), Cluster: engine.Cluster{URL: os.Getenv(chaosNATS)},
+		Key: make([]byte, engine.KeySize), Log: log, AckWait: chaosAckWait,
+	})
 	if err != nil {
 		return err
 	}
@@ -79,6 +85,7 @@ func beChild() error {
 		Prefix:    "!",
 		Access:    Access{Everyone: true, Admins: []string{chaosPeople[0].ID}},
 		Instances: chaosInstances(e),
+		underWay:  chaosSlackWait,
 	}
 	err = b.Run(ctx, Sockets{
 		APIURL: os.Getenv(chaosSlack), AppToken: auditlog.Secret(os.Getenv(chaosAppToken)),

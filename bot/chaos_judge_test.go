@@ -1,6 +1,9 @@
+//go:build !windows
+
 package bot
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -140,6 +143,14 @@ type counts struct {
 	longest                                    time.Duration // to the first answer
 }
 
+func (n counts) String() string {
+	return fmt.Sprintf("%d answered, %d twice, %d lost; %d files, %d twice, %d lost, %d said to be missing; %d left running",
+		n.answered, n.twice, n.lost, n.files, n.filesTwice, n.filesLost, n.filesMissing, n.running)
+}
+
+// bad tells whether anything went wrong that must not.
+func (n counts) bad() bool { return n.twice+n.lost+n.filesTwice+n.filesLost+n.running > 0 }
+
 // add counts a command.
 func (n *counts) add(a *asked) {
 	if a.final() == nil {
@@ -184,5 +195,5 @@ func (a *asked) waited() (d time.Duration) {
 func (a *asked) bad() bool {
 	var n counts
 	n.add(a)
-	return n.twice+n.lost+n.filesTwice+n.filesLost+n.running > 0
+	return n.bad()
 }

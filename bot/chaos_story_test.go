@@ -1,3 +1,5 @@
+//go:build !windows
+
 package bot
 
 import (
@@ -39,9 +41,11 @@ func (c *chaos) tellStories() {
 				last = l.at
 			}
 		}
-		for _, l := range c.bot.story {
-			if l.at.Before(last.Add(2 * time.Second)) {
-				all = append(all, l)
+		for _, v := range c.bots {
+			for _, l := range v.story {
+				if l.at.Before(last.Add(2 * time.Second)) {
+					all = append(all, l)
+				}
 			}
 		}
 		slices.SortStableFunc(all, func(a, b moment) int { return a.at.Compare(b.at) })
@@ -116,14 +120,14 @@ func (c *chaos) posted(a *asked) (lines []moment) {
 	return lines
 }
 
-// A logLine is a line of a bot's log.
-type logLine struct {
+// An itemLine is a line of a bot's log.
+type itemLine struct {
 	moment
 	item string
 }
 
 // logs are the lines of all logs that have an item.
-func (c *chaos) logs() (all []logLine) {
+func (c *chaos) logs() (all []itemLine) {
 	names, _ := filepath.Glob(filepath.Join(c.dir, "bot*.log"))
 	for _, name := range names {
 		text, err := os.ReadFile(name)
@@ -136,14 +140,14 @@ func (c *chaos) logs() (all []logLine) {
 			_, item, ok := strings.Cut(rest, "item=")
 			item, _, _ = strings.Cut(strings.TrimSpace(item), " ")
 			if when, err := time.Parse(time.RFC3339, at); err == nil && ok {
-				all = append(all, logLine{moment{when, filepath.Base(name) + "  " + strings.TrimSpace(rest)}, item})
+				all = append(all, itemLine{moment{when, filepath.Base(name) + "  " + strings.TrimSpace(rest)}, item})
 			}
 		}
 	}
 	return all
 }
 
-func (a *asked) logged(all []logLine) (lines []moment) {
+func (a *asked) logged(all []itemLine) (lines []moment) {
 	for _, l := range all {
 		if l.item == a.id() || strings.HasPrefix(l.item, a.id()+".") {
 			lines = append(lines, l.moment)

@@ -1,6 +1,9 @@
+//go:build !windows
+
 package bot
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -12,20 +15,22 @@ import (
 	"time"
 
 	"auditbot/auditlog/tenantsim"
+	"auditbot/bot/engine/clustertest"
 	"auditbot/bot/slacksim"
 )
 
 var (
-	chaosCommands = flag.Int("chaos-commands", 300, "how many commands TestChaos types, about 20 a second")
-	chaosKills    = flag.Int("chaos-kills", 4, "how often TestChaos kills the bot meanwhile")
-	chaosSeed     = flag.Uint64("chaos-seed", 1, "what goes wrong in TestChaos")
-	chaosDir      = flag.String("chaos-dir", "", "where TestChaos leaves the bot's logs and the stories of what went wrong; a new folder. Nowhere if it is not given")
+	chaosCommands = flag.Int("chaos-commands", 0, "how many commands the chaos tests type, about 13 a second; 0 means as many as in CI")
+	chaosKills    = flag.Int("chaos-kills", 0, "how often the chaos tests kill something meanwhile; 0 means as often as in CI")
+	chaosReplicas = flag.Int("chaos-replicas", 3, "how many replicas TestChaosInACluster has")
+	chaosSeed     = flag.Uint64("chaos-seed", 1, "what goes wrong in the chaos tests")
+	chaosDir      = flag.String("chaos-dir", "", "where the chaos tests leave the bots' logs and the stories of what went wrong: a new folder. Nowhere if it is not given")
 )
 
 // typing is how long after a command the next one is typed, on the average, and
 // unanswered how many wait for their answer before nobody types any more.
 const (
-	typing     = 50 * time.Millisecond
+	typing     = 75 * time.Millisecond
 	unanswered = 120
 )
 
@@ -33,49 +38,50 @@ const (
 // come. What failed until then is tried again a minute later.
 const chaosPatience = 4 * time.Minute
 
-// A chaos is a workspace and a tenant that go wrong, people who ask, and a bot
-// between them that is killed again and again.
+// A chaos is a workspace and a tenant that go wrong, people who ask, and bots
+// between them that are killed again and again.
 type chaos struct {
 	t      *testing.T
 	slack  *slacksim.Server
 	tenant *tenantsim.Server
 	dir    string
-	random *rand.Rand // of who types
-	bot    *victim
+	random *rand.Rand // of who types, and what is killed when
+	bots   []*victim
+
+	cluster *clustertest.Cluster // of the bots, or nil
+	ill     sync.Mutex           // held while a server of it is dead
+	nodes   int                  // how many were killed
 
 	asked []*asked
-	begun time.Time
 }
 
 // Whatever goes wrong, and as often as the bot is killed: each command is
 // answered once, and each file is attached once.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	c := newChaos(t)
-	c.trouble(*chaosSeed)
-	over := make(chan struct{})
-	var people sync.WaitGroup
-	people.Go(func() { c.signIn(over) })
-	c.bot.start()
-	c.typeAll(*chaosCommands, *chaosKills)
-	c.slack.Odds(0)
-	c.tenant.Calm()
-	c.settle()
-	c.bot.kill("once more, to see that nothing comes again")
-	c.bot.start()
-	for range 5 {
-		c.await(c.ask("!help", chaosOther))
+	c.addBot("", chaosFolder+"="+filepath.Join(c.dir, "data"))
+	c.run(cmp.Or(*chaosCommands, 200), cmp.Or(*chaosKills, 4))
+}
+
+// The same with several bots on a cluster of three servers, of which any one
+// may be dead.
+func TestChaosInACluster(t *testing.T) {
+	t.Parallel()
+	c := newChaos(t)
+	c.cluster = clustertest.Start(t)
+	for i := range *chaosReplicas {
+		name := fmt.Sprint("-", i)
+		c.addBot(name, chaosFolder+"="+filepath.Join(c.dir, "data"+name), chaosNATS+"="+c.cluster.URL())
 	}
-	close(over)
-	people.Wait()
-	c.bot.stop()
-	c.judge()
+	c.run(cmp.Or(*chaosCommands, 100), cmp.Or(*chaosKills, 4))
 }
 
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
-	c := &chaos{t: t, dir: *chaosDir, random: rand.New(rand.NewPCG(*chaosSeed, 1)), begun: time.Now()}
-	if c.dir == "" {
-		c.dir = t.TempDir()
+	c := &chaos{t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(*chaosSeed, 1))}
+	if *chaosDir != "" {
+		c.dir = filepath.Join(*chaosDir, t.Name())
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -92,18 +98,51 @@ func newChaos(t *testing.T) *chaos {
 	}
 	t.Cleanup(c.slack.Close)
 	t.Cleanup(c.tenant.Close)
-	c.bot = &victim{t: t, dir: c.dir, env: append(os.Environ(),
-		chaosFolder+"="+filepath.Join(c.dir, "data"), chaosSlack+"="+c.slack.APIURL(), chaosTenant+"="+c.tenant.URL,
-		chaosBotToken+"="+c.slack.BotToken(), chaosAppToken+"="+c.slack.AppToken(), "GORACE=atexit_sleep_ms=0")}
-	t.Cleanup(c.bot.stop)
 	return c
 }
 
-func (c *chaos) trouble(seed uint64) {
-	c.slack.Odds(seed, slackTrouble(rand.New(rand.NewPCG(seed, 4)))...)
+func (c *chaos) addBot(name string, env ...string) {
+	v := &victim{t: c.t, dir: c.dir, name: name, env: append(append(os.Environ(),
+		chaosSlack+"="+c.slack.APIURL(), chaosTenant+"="+c.tenant.URL,
+		chaosBotToken+"="+c.slack.BotToken(), chaosAppToken+"="+c.slack.AppToken(), "GORACE=atexit_sleep_ms=0"), env...)}
+	c.bots = append(c.bots, v)
+	c.t.Cleanup(v.stop)
 }
 
-// typeAll is people who type n commands, while the bot is killed so many times.
+// run is the whole of it: the trouble, its end, one more death, and the verdict.
+func (c *chaos) run(commands, kills int) {
+	c.t.Helper()
+	c.slack.Odds(*chaosSeed, slackTrouble(rand.New(rand.NewPCG(*chaosSeed, 4)))...)
+	over := make(chan struct{})
+	var people sync.WaitGroup
+	people.Go(func() { c.signIn(over) })
+	for _, v := range c.bots {
+		v.start()
+	}
+	c.typeAll(commands, kills)
+	c.slack.Odds(0)
+	c.tenant.Calm()
+	c.ill.Lock() // the cluster is well
+	c.settle()
+	for _, v := range c.bots {
+		v.kill("once more, to see that nothing comes again")
+	}
+	for _, v := range c.bots {
+		v.start()
+	}
+	for range 5 {
+		c.await(c.ask("!help", chaosOther))
+	}
+	close(over)
+	people.Wait()
+	for _, v := range c.bots {
+		v.stop()
+	}
+	c.judge()
+}
+
+// typeAll is people who type n commands, while something is killed so many
+// times.
 func (c *chaos) typeAll(n, kills int) {
 	c.t.Helper()
 	killed, free := 0, time.NewTicker(time.Second)
@@ -112,9 +151,7 @@ func (c *chaos) typeAll(n, kills int) {
 		c.ask(chaosCommand(c.random, i))
 		if killed < kills && i*(kills+1) >= (killed+1)*n {
 			killed++
-			c.bot.kill("by chance")
-			c.pause(upTo(c.random, time.Second)) // whoever starts it again takes a moment
-			c.bot.start()
+			c.strike()
 		}
 		c.meddle()
 		c.pause(time.Duration(float64(typing) * c.random.ExpFloat64()))
@@ -124,8 +161,38 @@ func (c *chaos) typeAll(n, kills int) {
 	}
 }
 
-// pause is part of what happens, and no waiting for something.
-func (c *chaos) pause(d time.Duration) { time.Sleep(d) }
+// strike kills a bot or a server of the cluster, or makes a bot stand still for
+// so long that others take over.
+func (c *chaos) strike() {
+	v := c.bots[c.random.IntN(len(c.bots))]
+	away := upTo(c.random, time.Second) // whoever starts it again takes a moment
+	switch dice := c.random.IntN(10); {
+	case dice < 2:
+		v.freeze(upTo(c.random, 2*chaosAckWait))
+	case dice < 5 && c.cluster != nil:
+		c.killNode(c.random.IntN(c.cluster.Nodes()), away)
+	default:
+		v.kill("by chance")
+		time.AfterFunc(away, v.start)
+	}
+}
+
+// killNode kills a server of the cluster and starts it again, if no other one is
+// dead.
+func (c *chaos) killNode(i int, away time.Duration) {
+	if !c.ill.TryLock() {
+		return
+	}
+	c.nodes++
+	c.bots[0].note(fmt.Sprintf("server %d of the cluster is killed", i))
+	c.cluster.Kill(i)
+	go func() {
+		defer c.ill.Unlock()
+		c.pause(away)
+		c.cluster.Restart(i)
+		c.bots[0].note(fmt.Sprintf("server %d of the cluster is well", i))
+	}()
+}
 
 // meddle does now and then to something earlier what must change nothing: Slack
 // tells of it again, its author corrects it, or somebody cancels a command.
@@ -136,7 +203,7 @@ func (c *chaos) meddle() {
 		c.slack.Redeliver(a.Channel, a.TS)
 	case 2:
 		if a.final() != nil {
-			_ = c.slack.Edit(a.User, a.Channel, a.TS, "!help cancel")
+			_ = c.slack.Edit(a.User, a.Channel, a.TS, "!help cancel") // DMs may be closed by then
 		}
 	case 3:
 		for _, m := range c.slack.History(a.Channel) {
@@ -146,6 +213,9 @@ func (c *chaos) meddle() {
 		}
 	}
 }
+
+// pause is part of what happens, and no waiting for something.
+func (c *chaos) pause(d time.Duration) { time.Sleep(d) }
 
 // ask is somebody typing a command somewhere.
 func (c *chaos) ask(text, kind string) *asked {
@@ -222,14 +292,17 @@ func (c *chaos) await(a *asked) {
 func (c *chaos) judge() {
 	c.t.Helper()
 	c.look()
-	n := counts{}
+	var n counts
 	for _, a := range c.asked {
 		n.add(a)
 	}
-	line := fmt.Sprintf("chaos: %d commands sent, %d answered, %d twice, %d lost, %d files, %d twice, %d lost, %d said to be missing, %d left running, %d kills, %d other ends, longest wait %d s, seed %d",
-		len(c.asked), n.answered, n.twice, n.lost, n.files, n.filesTwice, n.filesLost, n.filesMissing, n.running, c.bot.kills, c.bot.ends, int(n.longest.Seconds()), *chaosSeed)
-	c.t.Log(line)
-	if n.twice+n.lost+n.filesTwice+n.filesLost > 0 {
+	kills, ends := 0, 0
+	for _, v := range c.bots {
+		kills, ends = kills+v.kills, ends+v.ends
+	}
+	c.t.Logf("chaos: %d commands sent, %v, %d kills, %d of servers, %d other ends, longest wait %d s, seed %d",
+		len(c.asked), n, kills, c.nodes, ends, int(n.longest.Seconds()), *chaosSeed)
+	if n.bad() {
 		c.t.Error("something went wrong")
 	}
 	c.tellStories()

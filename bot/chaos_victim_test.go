@@ -1,3 +1,5 @@
+//go:build !windows
+
 package bot
 
 import (
@@ -29,10 +31,13 @@ type victim struct {
 	story  []moment      // of its lives
 }
 
-// start starts it, and starts it again when it ends by itself.
+// start starts it, unless it lives, and starts it again when it ends by itself.
 func (v *victim) start() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.cmd != nil && !v.ending {
+		return
+	}
 	v.ending, v.over = false, make(chan struct{})
 	v.live()
 	go v.relive(v.cmd, v.over)
@@ -54,7 +59,7 @@ func (v *victim) live() {
 	if err := v.cmd.Start(); err != nil {
 		panic(err)
 	}
-	v.note("bot%s starts, life %d", v.name, v.lives)
+	v.tell(fmt.Sprintf("bot%s starts, life %d", v.name, v.lives))
 }
 
 func (v *victim) relive(cmd *exec.Cmd, over chan struct{}) {
@@ -67,7 +72,7 @@ func (v *victim) relive(cmd *exec.Cmd, over chan struct{}) {
 			return
 		}
 		v.ends++
-		v.note("bot%s ended by itself: %v", v.name, err)
+		v.tell(fmt.Sprintf("bot%s ended by itself: %v", v.name, err))
 		v.live()
 		cmd = v.cmd
 		v.mu.Unlock()
@@ -76,37 +81,49 @@ func (v *victim) relive(cmd *exec.Cmd, over chan struct{}) {
 
 // kill ends it with SIGKILL.
 func (v *victim) kill(why string) {
-	v.mu.Lock()
-	v.note("bot%s is killed: %s", v.name, why)
+	v.note("bot" + v.name + " is killed: " + why)
 	v.kills++
-	v.mu.Unlock()
-	v.end((*os.Process).Kill)
+	v.end(syscall.SIGKILL)
+}
+
+// freeze makes it stand still for a while, its connections open.
+func (v *victim) freeze(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.cmd.Process
+	v.tell(fmt.Sprintf("bot%s stands still for %v", v.name, d.Round(time.Millisecond)))
+	_ = p.Signal(syscall.SIGSTOP) // it may have ended
+	time.AfterFunc(d, func() { _ = p.Signal(syscall.SIGCONT) })
 }
 
 // stop ends it as an operator does. It may be called again.
-func (v *victim) stop() {
-	if v.over == nil {
-		return
-	}
-	v.end(func(p *os.Process) error { return p.Signal(syscall.SIGTERM) })
-}
+func (v *victim) stop() { v.end(syscall.SIGTERM) }
 
-func (v *victim) end(by func(*os.Process) error) {
+// end ends it for good, or until the next start.
+func (v *victim) end(by syscall.Signal) {
 	v.mu.Lock()
 	v.ending = true
-	p, over := v.cmd.Process, v.over
-	_ = by(p) // it may have ended
+	cmd, over := v.cmd, v.over
 	v.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Signal(by) // it may have ended
 	select {
 	case <-over:
 	case <-time.After(time.Minute):
 		v.t.Error("the bot does not stop")
-		_ = p.Kill()
+		_ = cmd.Process.Kill()
 		<-over
 	}
 }
 
-// note puts down what happened to it. It expects mu to be held.
-func (v *victim) note(format string, args ...any) {
-	v.story = append(v.story, moment{time.Now(), fmt.Sprintf(format, args...)})
+// note puts down what happened, for the stories.
+func (v *victim) note(text string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.tell(text)
 }
+
+// tell is note, while mu is held.
+func (v *victim) tell(text string) { v.story = append(v.story, moment{time.Now(), text}) }
