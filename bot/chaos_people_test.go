@@ -100,6 +100,21 @@ func (c *chaos) hasGot(who slacksim.User, code string) bool {
 	})
 }
 
+// codesLeft is how many direct messages show a code that nobody can sign in with
+// any more.
+func (c *chaos) codesLeft() (n int) {
+	open := c.tenant.UserCodes()
+	for _, who := range chaosPeople {
+		for _, m := range c.slack.History(c.slack.OpenDM(who.ID)) {
+			shows := m.BotID != "" && !m.Deleted && strings.Contains(shownIn(m), "Enter the code ")
+			if shows && !slices.ContainsFunc(open, func(code string) bool { return strings.Contains(shownIn(m), code) }) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // answerTo is the id of the item that a message is the answer to, or "".
 func answerTo(m slacksim.Message) string {
 	var mark struct {

@@ -300,9 +300,10 @@ func (c *chaos) judge() {
 	for _, v := range c.bots {
 		kills, ends = kills+v.kills, ends+v.ends
 	}
-	c.t.Logf("chaos: %d commands sent, %v, %d kills, %d of servers, %d other ends, longest wait %d s, seed %d",
-		len(c.asked), n, kills, c.nodes, ends, int(n.longest.Seconds()), *chaosSeed)
-	if n.bad() {
+	codes := c.codesLeft()
+	c.t.Logf("chaos: %d commands sent, %v; %d codes left standing; %d kills, %d of servers, %d other ends, longest wait %d s, seed %d",
+		len(c.asked), n, codes, kills, c.nodes, ends, int(n.longest.Seconds()), *chaosSeed)
+	if n.bad() || codes > 0 {
 		c.t.Error("something went wrong")
 	}
 	c.tellStories()
