@@ -100,19 +100,19 @@ func (c *chaos) hasGot(who slacksim.User, code string) bool {
 	})
 }
 
-// codesLeft is how many direct messages show a code that nobody can sign in with
+// codesLeft are direct messages that show a code with which nobody can sign in
 // any more.
-func (c *chaos) codesLeft() (n int) {
+func (c *chaos) codesLeft() (left []slacksim.Message) {
 	open := c.tenant.UserCodes()
 	for _, who := range chaosPeople {
 		for _, m := range c.slack.History(c.slack.OpenDM(who.ID)) {
 			shows := m.BotID != "" && !m.Deleted && strings.Contains(shownIn(m), "Enter the code ")
 			if shows && !slices.ContainsFunc(open, func(code string) bool { return strings.Contains(shownIn(m), code) }) {
-				n++
+				left = append(left, m)
 			}
 		}
 	}
-	return n
+	return left
 }
 
 // answerTo is the id of the item that a message is the answer to, or "".

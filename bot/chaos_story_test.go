@@ -66,6 +66,20 @@ func (c *chaos) tellStories() {
 	}
 }
 
+// tellOfCodes tells what is known of direct messages with codes.
+func (c *chaos) tellOfCodes(all []slacksim.Message) {
+	requests := c.slack.Requests()
+	for _, m := range all {
+		c.t.Logf("left standing, in %s, at %v: %s", m.Channel, Message{TS: m.TS}.Sent(), shownIn(m))
+		for _, r := range requests {
+			near := r.Time.Sub(Message{TS: m.TS}.Sent()).Abs() < chaosSlackWait && r.Method == "chat.postMessage"
+			if r.Values.Get("channel") == m.Channel && (r.Values.Get("ts") == m.TS || near) {
+				c.t.Logf("%v asked for %s: status %d %s, served %v: %s", r.Time.UTC(), r.Method, r.Status, r.Error, r.Served, r.Values.Get("text"))
+			}
+		}
+	}
+}
+
 func (a *asked) itemCounts() map[string]int {
 	n := map[string]int{}
 	for id, all := range a.answers {
