@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	signals "os/signal"
+	"runtime/pprof"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +54,13 @@ func TestMain(m *testing.M) {
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test
 		os.Exit(3)
+	}()
+	go func() {
+		asked := make(chan os.Signal, 1)
+		signals.Notify(asked, syscall.SIGUSR1)
+		for range asked {
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2) // for whoever reads the log
+		}
 	}()
 	if err := beChild(); err != nil {
 		slog.Error("the bot ended", "err", err)

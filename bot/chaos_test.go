@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -262,15 +263,20 @@ func (c *chaos) signIn(over <-chan struct{}) {
 	}
 }
 
-// settle waits until everything is answered, or it takes too long.
+// settle waits until everything is answered, or it takes too long. If it takes
+// long, the bots' logs get what they do at that moment.
 func (c *chaos) settle() {
 	ctx, cancel := context.WithTimeout(c.t.Context(), chaosPatience)
 	defer cancel()
-	look := time.NewTicker(500 * time.Millisecond)
+	look, long := time.NewTicker(500*time.Millisecond), time.After(15*time.Second)
 	defer look.Stop()
 	for c.open() > 0 || c.slack.Unacknowledged() > 0 {
 		select {
 		case <-look.C:
+		case <-long:
+			for _, v := range c.bots {
+				v.signal(syscall.SIGUSR1)
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -118,6 +118,13 @@ func (v *victim) end(by syscall.Signal) {
 	}
 }
 
+// signal sends it a signal, if it lives.
+func (v *victim) signal(s syscall.Signal) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_ = v.cmd.Process.Signal(s)
+}
+
 // note puts down what happened, for the stories.
 func (v *victim) note(text string) {
 	v.mu.Lock()
