@@ -94,6 +94,8 @@ func beChild() error {
 		Access:    Access{Everyone: true, Admins: []string{chaosPeople[0].ID}},
 		Instances: chaosInstances(e),
 		underWay:  chaosSlackWait,
+		codeLease: chaosAckWait,
+		underWay:  chaosSlackWait,
 	}
 	err = b.Run(ctx, Sockets{
 		APIURL: os.Getenv(chaosSlack), AppToken: auditlog.Secret(os.Getenv(chaosAppToken)),
