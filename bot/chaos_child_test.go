@@ -95,7 +95,6 @@ func beChild() error {
 		Instances: chaosInstances(e),
 		underWay:  chaosSlackWait,
 		codeLease: chaosAckWait,
-		underWay:  chaosSlackWait,
 	}
 	err = b.Run(ctx, Sockets{
 		APIURL: os.Getenv(chaosSlack), AppToken: auditlog.Secret(os.Getenv(chaosAppToken)),
