@@ -106,8 +106,8 @@ func (a *asked) final() *slacksim.Message {
 		return nil
 	}
 	m := a.answers[latest][0]
-	if a.kind == chaosSearch && strings.Contains(m.Text, "🔑") {
-		return nil // it goes on as another item
+	if a.kind == chaosSearch && strings.Contains(m.Text, "🔑") && !strings.Contains(shownIn(m), "reached me only now") {
+		return nil // it goes on as another item, unless it came so late that a button is offered
 	}
 	return &m
 }
