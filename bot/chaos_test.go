@@ -162,15 +162,21 @@ func (c *chaos) typeAll(n, kills int) {
 	}
 }
 
-// strike kills a bot or a server of the cluster, or makes a bot stand still for
-// so long that others take over.
+// strike kills a bot or a server of the cluster, restarts a bot, or makes one
+// stand still for so long that others take over.
 func (c *chaos) strike() {
 	v := c.bots[c.random.IntN(len(c.bots))]
 	away := upTo(c.random, time.Second) // whoever starts it again takes a moment
 	switch dice := c.random.IntN(10); {
 	case dice < 2:
 		v.freeze(upTo(c.random, 2*chaosAckWait))
-	case dice < 5 && c.cluster != nil:
+	case dice < 3:
+		go func() {
+			v.note("bot" + v.name + " is told to stop")
+			v.stop()
+			v.start()
+		}()
+	case dice < 6 && c.cluster != nil:
 		c.killNode(c.random.IntN(c.cluster.Nodes()), away)
 	default:
 		v.kill("by chance")

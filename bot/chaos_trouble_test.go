@@ -32,6 +32,7 @@ func slackTrouble(r *rand.Rand) []slacksim.Odds {
 	const open = "apps.connections.open"
 	add(0.03, slacksim.HTTPError(open, 500), slacksim.RateLimited(open, time.Second), slacksim.APIError(open, "internal_error"),
 		slacksim.Lost(open), slacksim.Late(open, upTo(r, time.Second)))
+	add(0.005, slacksim.Hang(open)) // which costs 20 seconds
 	const link, event = "link", "event"
 	add(0.03, slacksim.HTTPError(link, 503), slacksim.APIError(link, "too_many_websockets"), slacksim.Lost(link), slacksim.Late(link, upTo(r, time.Second)))
 	for range 5 {
