@@ -19,6 +19,7 @@ type asked struct {
 	answers map[string][]slacksim.Message // by item: a sign-in that it waits for makes another one
 	files   int                           // messages with files of its own
 	missing int                           // notes in its thread that files are not attached, whosever they are
+	over    bool                          // once it had all that it must have
 	running int                           // messages that still say that it runs or waits
 }
 
@@ -86,7 +87,8 @@ func shownRunning(m slacksim.Message) string {
 func (c *chaos) open() (n int) {
 	c.look()
 	for _, a := range c.asked {
-		if a.final() == nil || a.filesDue() && a.files+a.missing == 0 {
+		a.over = a.over || a.final() != nil && (!a.filesDue() || a.files+a.missing > 0)
+		if !a.over {
 			n++
 		}
 	}

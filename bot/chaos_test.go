@@ -156,7 +156,7 @@ func (c *chaos) typeAll(n, kills int) {
 		}
 		c.meddle()
 		c.pause(time.Duration(float64(typing) * c.random.ExpFloat64()))
-		for i%20 == 0 && c.open() > unanswered {
+		for i%100 == 99 && c.open() > unanswered {
 			<-free.C
 		}
 	}
