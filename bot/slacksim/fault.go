@@ -76,10 +76,13 @@ func Cut(d time.Duration) Fault {
 	return Fault{method: linkMethod, after: d, end: func(_ *Server, k *socket) { k.close() }}
 }
 
-// Frozen makes a connection stand still for good when it has lived for d, as
-// [Server.FreezeSockets] does.
+// Frozen makes a connection stand still when it has lived for d, as
+// [Server.FreezeSockets] does. After ten pings without an answer it is closed.
 func Frozen(d time.Duration) Fault {
-	return Fault{method: linkMethod, after: d, end: func(_ *Server, k *socket) { k.freeze(true) }}
+	return Fault{method: linkMethod, after: d, end: func(s *Server, k *socket) {
+		k.freeze(true)
+		time.AfterFunc(10*s.PingInterval, k.close)
+	}}
 }
 
 // Dismissed ends a connection with a disconnect frame, as [Server.Disconnect]
