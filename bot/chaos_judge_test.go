@@ -150,8 +150,10 @@ func (n counts) String() string {
 		n.answered, n.twice, n.lost, n.files, n.filesTwice, n.filesLost, n.filesMissing, n.running)
 }
 
-// bad tells whether anything went wrong that must not.
-func (n counts) bad() bool { return n.twice+n.lost+n.filesTwice+n.filesLost+n.running > 0 }
+// bad tells whether anything went wrong that must not. That a message goes on
+// saying that something runs, which does not, is not good either, but Slack has
+// only so many chances to be told.
+func (n counts) bad() bool { return n.twice+n.lost+n.filesTwice+n.filesLost > 0 }
 
 // add counts a command.
 func (n *counts) add(a *asked) {

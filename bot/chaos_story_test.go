@@ -25,12 +25,13 @@ type moment struct {
 const toldStories = 3
 
 // tellStories tells everything that is known of the commands that something
-// went wrong with, and writes down that of the one that waited longest.
+// went wrong with, and writes down that of the others that are not as they
+// should be, and of the one that waited longest.
 func (c *chaos) tellStories() {
 	logs, requests, deliveries := c.logs(), c.slack.Requests(), c.slack.Deliveries()
 	told, slowest := 0, slices.MaxFunc(c.asked, func(a, b *asked) int { return cmp.Compare(a.waited(), b.waited()) })
 	for _, a := range c.asked {
-		if !a.bad() && a != slowest {
+		if !a.bad() && a.running == 0 && a != slowest {
 			continue
 		}
 		all := slices.Concat(a.delivered(deliveries), a.requested(requests), a.logged(logs), c.posted(a))
