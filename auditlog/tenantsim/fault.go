@@ -59,6 +59,13 @@ type Odds struct {
 	Fault Fault
 }
 
+// Calm ends [Server.Odds]: from now on nothing goes wrong by itself.
+func (s *Server) Calm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Odds = nil
+}
+
 // draw is the fault that chance gives a request with this name, if any.
 func (s *Server) draw(name string) Fault {
 	drawn := -1.0

@@ -1,6 +1,7 @@
 package slacksim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -117,19 +118,16 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 // for it, and puts it on record. It takes mu, and calls work without.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, values url.Values, work func() *reply) {
 	record := s.record(r, name, values)
-	fault, _ := s.takeFault(name)
-	patient := r
-	if fault.stray {
-		patient = r.WithContext(context.WithoutCancel(r.Context()))
-	}
-	if fault.delay > 0 && !s.sleep(patient, fault.delay) {
+	fault := s.takeFault(name)
+	if !fault.done && !s.hold(r, fault) {
 		panic(http.ErrAbortHandler)
 	}
 	answer := fault.instead()
-	if answer == nil {
-		answer = work()
+	if answer == nil || fault.done {
+		answer = cmp.Or(answer, work())
+		s.served(record)
 	}
-	if fault.lost {
+	if fault.done && !s.hold(r, fault) || fault.lost {
 		panic(http.ErrAbortHandler)
 	}
 	s.answered(record, answer.status, answer.err)
@@ -137,6 +135,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, name string, valu
 	w.Header().Set("X-Slack-Req-Id", newUUID())
 	w.WriteHeader(answer.status)
 	w.Write(answer.body) // whoever asked may be gone, which is not our problem
+}
+
+// hold holds a request back as a fault says, and tells whether it goes on.
+func (s *Server) hold(r *http.Request, f Fault) bool {
+	if f.stray {
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	}
+	return f.delay == 0 || s.sleep(r, f.delay)
 }
 
 // sleep waits for d and tells whether it has passed: not if whoever asked has

@@ -12,6 +12,7 @@ type delivery struct {
 	payload json.RawMessage
 	retries bool    // it is sent again if it is not acknowledged
 	socket  *socket // that the last attempt was sent on, or nil
+	deaf    bool    // no acknowledgement of the last attempt arrives
 	over    bool    // acknowledged, or given up
 	timer   *time.Timer
 	log     []Delivery // every attempt
@@ -71,13 +72,28 @@ func (s *Server) attempt(d *delivery) {
 	d.socket = s.pickSocket(d.socket)
 	d.Open = d.socket != nil
 	if d.Open {
-		d.socket.send(encode(envelope))
+		s.transmit(d, encode(envelope))
 	}
 	d.log = append(d.log, d.Delivery)
 	envelopeID := d.Envelope
 	s.awaited[envelopeID] = d
 	d.timer = time.AfterFunc(s.AckTimeout, func() { s.expire(d, envelopeID) })
 	s.touch()
+}
+
+// transmit sends d on its socket, as a fault will have it.
+func (s *Server) transmit(d *delivery, text []byte) {
+	var fault Fault
+	if d.Type == "events_api" {
+		fault = s.due(eventMethod)
+	}
+	d.deaf = fault.lost
+	if fault.delay == 0 {
+		d.socket.send(text)
+		return
+	}
+	to := d.socket
+	time.AfterFunc(fault.delay, func() { to.send(text) })
 }
 
 // expire is called when the time to acknowledge an envelope is up. It takes mu.
@@ -125,7 +141,7 @@ func (s *Server) acknowledge(from *socket, text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.awaited[ack.Envelope]
-	if d == nil || d.socket != from {
+	if d == nil || d.socket != from || d.deaf {
 		return
 	}
 	d.timer.Stop()

@@ -17,6 +17,7 @@ type Request struct {
 	Time   time.Time   // when it arrived
 	Status int         // of the answer; 0 if there was none, or none yet
 	Error  string      // of the answer; "" if it was ok
+	Served bool        // what it asked for was done or refused, whatever the answer says
 }
 
 // Requests is every request for the Web API so far, in the order in which they
@@ -99,6 +100,13 @@ func (s *Server) hear(text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.frames = append(s.frames, text)
+}
+
+// served notes that a request was. It takes mu.
+func (s *Server) served(r *Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Served = true
 }
 
 // answered notes what became of a request. It takes mu.

@@ -36,8 +36,8 @@
 // known: missing scopes, channels that the bot is not in, blocks with unknown
 // fields, texts that are too long, a second table, an upload that is completed
 // twice. Where it is not known what Slack does, this package does what a bot
-// can count on least. [Server.Fail] breaks single requests, [Server.Refuse]
-// makes a kind of block unknown. [Server.Requests] says what was asked,
+// can count on least. [Server.Fail] breaks single requests, [Server.Odds] does
+// so now and then, [Server.Refuse] makes a kind of block unknown. [Server.Requests] says what was asked,
 // [Server.Uploads] and [Server.Frames] what was sent besides, and
 // [Server.Tickets] which secrets were given out.
 //
@@ -145,6 +145,7 @@ type Server struct {
 	deliveries []*delivery
 	awaited    map[string]*delivery // by envelope id: sent, not acknowledged
 	faults     []Fault
+	luck       luck
 	requests   []*Request
 	frames     [][]byte // that were received
 	issued     []string // tickets

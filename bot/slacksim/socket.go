@@ -147,8 +147,8 @@ func connectionsOpen(s *Server, c *call) object {
 
 // serveSocket is one connection, from its ticket to its end. It takes mu.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
-	fault, _ := s.takeFault(linkMethod)
-	if fault.delay > 0 && !s.sleep(r, fault.delay) {
+	fault := s.takeFault(linkMethod)
+	if !s.hold(r, fault) {
 		panic(http.ErrAbortHandler)
 	}
 	if fault.status != 0 {
@@ -177,7 +177,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if fault.err != "" {
 		k.queue(frame{text: goodbye(fault.err), last: true})
 	} else {
-		s.enter(k, r.FormValue("debug_reconnects") == "true", fault.lost)
+		s.enter(k, r.FormValue("debug_reconnects") == "true", fault)
 	}
 	s.read(k)
 	s.leave(k)
@@ -191,9 +191,9 @@ func (s *Server) punch(ticket string) bool {
 	return s.tickets[ticket]
 }
 
-// enter greets a new connection, or sends it away. One that is doomed breaks
+// enter greets a new connection, or sends it away. A fault that is Lost breaks it
 // right after the greeting. It takes mu.
-func (s *Server) enter(k *socket, short, doomed bool) {
+func (s *Server) enter(k *socket, short bool, fault Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sockets) >= maxSockets {
@@ -211,12 +211,24 @@ func (s *Server) enter(k *socket, short, doomed bool) {
 	}))
 	k.queue(frame{ping: true})
 	switch {
-	case doomed:
+	case fault.lost:
 		k.queue(frame{cut: true})
+	case fault.end != nil:
+		time.AfterFunc(fault.after, func() { s.strike(k, fault.end) })
 	case s.Lifetime > 0:
 		time.AfterFunc(lifetime, func() { s.renew(k) })
 	}
 	s.touch()
+}
+
+// strike does to a connection what a fault has in store for it. It takes mu.
+func (s *Server) strike(k *socket, end func(*Server, *socket)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.sockets, k) {
+		end(s, k)
+		s.touch()
+	}
 }
 
 // renew ends a connection whose time is up: every other one is warned before.
