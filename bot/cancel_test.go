@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -258,9 +259,9 @@ func TestHowLongACommandMayRun(t *testing.T) {
 	}
 }
 
-func TestLongCommandsAreCommands(t *testing.T) {
-	for _, name := range long {
-		if !commands.Known(name) {
+func TestLongAndQuickCommandsAreCommands(t *testing.T) {
+	for _, name := range slices.Concat(long, quick) {
+		if !commands.Known(name) && name != unknown {
 			t.Errorf("there is no command %q", name)
 		}
 	}

@@ -124,22 +124,20 @@ func TestAWorkerThatIsCutOffEndsBeforeItsItemIsAnothers(t *testing.T) {
 	wantIdle(t, owner)
 }
 
-// A short silence loses nothing.
+// A silence that ends in time loses nothing.
 func TestAWorkerThatIsHeardAgainInTimeGoesOn(t *testing.T) {
 	t.Parallel()
-	const ackWait = 3 * time.Second
+	const ackWait = 6 * time.Second
 	dir := t.TempDir()
 	owner := openConfig(t, Config{Dir: dir, Key: testKey, AckWait: ackWait})
 	worker, ice := joinThrough(t, dir)
 	file(t, owner, "one")
 	done := make(chan error, 1)
 	end := working(t, worker, 1, func(ctx context.Context, _ Item) error {
-		for range 3 {
-			ice.freeze(true)
-			<-time.After(ackWait / 2)
-			ice.freeze(false)
-			<-time.After(ackWait / 6)
-		}
+		ice.freeze(true)
+		<-time.After(ackWait * 5 / 12) // longer than until the first heartbeat
+		ice.freeze(false)
+		<-time.After(ackWait * 8 / 12)
 		done <- context.Cause(ctx)
 		return nil
 	})
@@ -156,28 +154,29 @@ func TestWhatIsNotDoneIsHandedBackAtTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	ending, other := openTest(t, dir), openTest(t, dir)
 	file(t, ending, "one")
-	tries := make(chan int, 2)
+	tries := make(chan int, 3)
 	goOn, letGo := gate(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
 		ended <- ending.Work(ctx, 1, func(_ context.Context, item Item) error {
 			tries <- item.Tries
-			if item.Tries > 1 {
+			if item.Tries == 3 {
 				<-goOn
 			}
 			return errors.New("not done")
 		})
 	}()
-	receive(t, tries)
-	receive(t, tries)
+	for range 3 {
+		receive(t, tries)
+	}
 	cancel()
 	letGo()
 	began := time.Now()
-	if item := work(t, other); item.ID != "one" || item.Tries != 3 || !item.Again {
+	if item := work(t, other); item.ID != "one" || item.Tries != 4 || !item.Again {
 		t.Errorf("got %+v", item)
 	}
-	if took := time.Since(began); took > retryDelay(2)*3/4 {
+	if took := time.Since(began); took > retryDelay(3)*3/4 {
 		t.Errorf("it came after %v", took)
 	}
 	if err := receive(t, ended); err != nil {
