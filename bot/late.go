@@ -45,16 +45,19 @@ func (b *Bot) takenBack(ctx context.Context, t *task) (bool, error) {
 	return !stands, nil
 }
 
-// stands tells whether a message is there as it was written.
+// stands tells whether a message is there as it was written. Outside threads it
+// is asked for as Slack says a single message is; how in threads, Slack does
+// not say, but that the parent comes along.
+// https://api.slack.com/messaging/retrieving#individual_messages
 func (b *Bot) stands(ctx context.Context, m Message) (bool, error) {
 	if m.Thread == "" {
 		page, err := b.Slack.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-			ChannelID: m.Channel, Oldest: m.TS, Latest: m.TS, Inclusive: true, Limit: 1,
+			ChannelID: m.Channel, Latest: m.TS, Inclusive: true, Limit: 1,
 		})
 		return err == nil && b.hasAsWritten(page.Messages, m), err
 	}
 	page, _, _, err := b.Slack.GetConversationRepliesContext(ctx, &slack.GetConversationRepliesParameters{
-		ChannelID: m.Channel, Timestamp: m.Thread, Oldest: m.TS, Latest: m.TS, Inclusive: true, Limit: 2, // with the parent
+		ChannelID: m.Channel, Timestamp: m.Thread, Oldest: m.TS, Latest: m.TS, Inclusive: true, Limit: 10,
 	})
 	if refused(err, "thread_not_found") {
 		return false, nil

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"auditbot/auditlog"
 	"auditbot/auditlog/signin"
 	"auditbot/bot/engine"
 	"auditbot/bot/slacksim"
@@ -303,6 +304,37 @@ func TestALateCommandThatNeedsASignInIsSentNoCode(t *testing.T) {
 	s.stop() // which waits until all is in the log
 	if n := strings.Count(log.String(), "outcome=offered"); n != 2 {
 		t.Errorf("the log has %d outcomes that are late:\n%s", n, log.String())
+	}
+}
+
+// What was found before the sign-in ended is shown, over the button.
+func TestALateCommandWaitsForNobodysSignIn(t *testing.T) {
+	t.Parallel()
+	s := newStageOn(t, func(_ context.Context, env commands.Env, line string) (commands.Reply, error) {
+		select {
+		case <-env.Cancelled:
+			if strings.HasSuffix(line, "long") {
+				return commands.Reply{Title: "a part", Verdict: &auditlog.Verdict{Fetched: 5}, Offers: []commands.Offer{{Label: "Another", Line: "!help"}}}, nil
+			}
+		default:
+		}
+		return commands.Reply{}, &commands.NeedSignIn{Instance: "contoso", Err: signin.ErrNotSignedIn}
+	}, once)
+	s.untilRead()
+	s.stop()
+	s.instance.Tenant, s.instance.Shared = "contoso.onmicrosoft.com", true
+	searched, long := s.say("U0ADA", search), s.say("U0ADA", search+" long")
+	s.start()
+	text := s.answered(searched, "🔑 A sign-in to contoso.onmicrosoft.com is needed first")
+	if !strings.Contains(text, "only the admins of this bot begin it: ask lea") || !strings.Contains(text, "Run it, or type: ") {
+		t.Errorf("the answer is %q", text)
+	}
+	text = s.answered(long, "a part")
+	if !strings.Contains(text, "What it had found until then is here") || !strings.Contains(text, "Run it, or type: ") || !strings.Contains(text, "Another, or type: ") {
+		t.Errorf("the answer is %q", text)
+	}
+	if keys, err := s.engine.Bucket(engine.Waiting).Keys(t.Context()); err != nil || len(keys) > 0 {
+		t.Errorf("there waits %q, %v", keys, err)
 	}
 }
 
