@@ -46,8 +46,8 @@ func (b *Bot) takenBack(ctx context.Context, t *task) (bool, error) {
 }
 
 // stands tells whether a message is there as it was written. Outside threads it
-// is asked for as Slack says a single message is; how in threads, Slack does
-// not say, but that the parent comes along.
+// is asked for as Slack says a single message is; how in threads, Slack does not
+// say, so there it is the first of what has been said since, after the parent.
 // https://api.slack.com/messaging/retrieving#individual_messages
 func (b *Bot) stands(ctx context.Context, m Message) (bool, error) {
 	if m.Thread == "" {
@@ -57,7 +57,7 @@ func (b *Bot) stands(ctx context.Context, m Message) (bool, error) {
 		return err == nil && b.hasAsWritten(page.Messages, m), err
 	}
 	page, _, _, err := b.Slack.GetConversationRepliesContext(ctx, &slack.GetConversationRepliesParameters{
-		ChannelID: m.Channel, Timestamp: m.Thread, Oldest: m.TS, Latest: m.TS, Inclusive: true, Limit: 10,
+		ChannelID: m.Channel, Timestamp: m.Thread, Oldest: m.TS, Inclusive: true, Limit: 10,
 	})
 	if refused(err, "thread_not_found") {
 		return false, nil

@@ -30,7 +30,7 @@ const (
 	// https://docs.slack.dev/apis/web-api/pagination
 	pageSize = 200
 
-	readTimeout = 2 * time.Minute // for one conversation or thread, until it is tried again
+	readTimeout = 5 * time.Minute // for one conversation or thread, until it is tried again
 )
 
 // readMissed reads the gap in what was heard whenever there is one, until ctx
@@ -153,18 +153,18 @@ func (r *reading) all(ctx context.Context, places []conversation) {
 	}
 }
 
-// read files the commands in a place, in the order in which they were written.
+// read files the commands in a place.
 func (r *reading) read(ctx context.Context, p conversation) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	look := r.conversation
 	if p.thread != "" {
-		look = r.thread
+		return r.thread(ctx, p)
 	}
-	found, err := look(ctx, p)
-	if err != nil {
-		return err
-	}
+	return r.conversation(ctx, p)
+}
+
+// file files what was found in one place, in the order in which it was written.
+func (r *reading) file(ctx context.Context, found []Message) error {
 	slices.SortFunc(found, func(a, b Message) int { return cmp.Compare(a.TS, b.TS) })
 	for _, m := range slices.CompactFunc(found, func(a, b Message) bool { return a.TS == b.TS }) {
 		if err := r.fileAllowed(ctx, m); err != nil {
@@ -175,10 +175,12 @@ func (r *reading) read(ctx context.Context, p conversation) error {
 	return nil
 }
 
-// conversation is the commands in a conversation and in those of its threads
-// that have got replies.
-func (r *reading) conversation(ctx context.Context, p conversation) (found []Message, err error) {
+// conversation files the commands in a conversation, and then those in each of
+// its threads that have got replies: what is done need not be read again if
+// Slack fails later.
+func (r *reading) conversation(ctx context.Context, p conversation) error {
 	q := slack.GetConversationHistoryParameters{ChannelID: p.id, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize}
+	var found []Message
 	threads := map[string]bool{} // those in the conversation, by their parents' ts; true if replies may be new
 	look := func(messages []slack.Message) {
 		for _, m := range messages {
@@ -188,9 +190,9 @@ func (r *reading) conversation(ctx context.Context, p conversation) (found []Mes
 		}
 	}
 	for {
-		page, err := r.Slack.GetConversationHistoryContext(ctx, &q)
+		page, err := r.page(ctx, &q)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		look(page.Messages)
 		if q.Cursor = page.ResponseMetaData.NextCursor; q.Cursor == "" {
@@ -198,24 +200,33 @@ func (r *reading) conversation(ctx context.Context, p conversation) (found []Mes
 		}
 	}
 	q.Oldest, q.Latest, q.Inclusive = tsOf(r.from.Add(-lookBack)), q.Oldest, false
-	before, err := r.Slack.GetConversationHistoryContext(ctx, &q)
+	before, err := r.page(ctx, &q)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	look(before.Messages)
+	if err := r.file(ctx, found); err != nil {
+		return err
+	}
 	for _, parent := range slices.Sorted(maps.Keys(threads)) {
-		if threads[parent] {
-			replies, err := r.thread(ctx, conversation{p.id, p.kind, parent})
-			if passing(err) {
-				return nil, err
+		name := p.id + "/" + parent
+		if threads[parent] && !r.looked[name] {
+			if err := r.thread(ctx, conversation{p.id, p.kind, parent}); passing(err) {
+				return err
 			}
-			found = append(found, replies...)
 		}
+		r.looked[name] = true
 	}
-	for parent := range threads {
-		r.looked[p.id+"/"+parent] = true
-	}
-	return found, nil
+	return nil
+}
+
+// page is a page of the history of a conversation.
+func (r *reading) page(ctx context.Context, q *slack.GetConversationHistoryParameters) (page *slack.GetConversationHistoryResponse, err error) {
+	err = insist(ctx, func() error {
+		page, err = r.Slack.GetConversationHistoryContext(ctx, q)
+		return err
+	})
+	return page, err
 }
 
 // hasNewReplies tells whether the thread of a message in a conversation may have
@@ -227,21 +238,27 @@ func (r *reading) hasNewReplies(m slack.Message) bool {
 	return m.ReplyCount > 0 && (m.LatestReply == "" || m.LatestReply >= tsOf(r.from))
 }
 
-// thread is the commands in a thread.
-func (r *reading) thread(ctx context.Context, p conversation) (found []Message, err error) {
+// thread files the commands in a thread.
+func (r *reading) thread(ctx context.Context, p conversation) error {
 	q := slack.GetConversationRepliesParameters{
 		ChannelID: p.id, Timestamp: p.thread, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize,
 	}
+	var found []Message
 	for {
-		page, _, next, err := r.Slack.GetConversationRepliesContext(ctx, &q)
+		var page []slack.Message
+		var next string
+		err := insist(ctx, func() (err error) {
+			page, _, next, err = r.Slack.GetConversationRepliesContext(ctx, &q)
+			return err
+		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, m := range page {
 			found = r.take(found, p, m)
 		}
 		if q.Cursor = next; next == "" {
-			return found, nil
+			return r.file(ctx, found)
 		}
 	}
 }

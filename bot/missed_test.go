@@ -434,18 +434,20 @@ func TestWhatIsReadIsFiledInTheOrderInWhichItWasWritten(t *testing.T) {
 		s.inbox, s.Access.Everyone, s.self.team = h.take, true, "T0CONTOSO"
 		parent := tsOf(s.began.Add(-5 * time.Hour))
 		s.slack.Add(slacksim.Message{Channel: incidents, TS: parent, User: "U0ADA", Text: "an incident"})
-		var want []string
+		var want, inThread []string
 		for i := range 500 { // three pages, and three of replies
 			m := slacksim.Message{Channel: incidents, TS: tsOf(s.began.Add(-time.Hour + time.Duration(i)*time.Second)), User: "U0ADA", Text: fmt.Sprintf("!help %03d", i)}
+			into := &want
 			if i%2 == 0 {
-				m.ThreadTS = parent
+				m.ThreadTS, into = parent, &inThread
 			}
 			if i == 7 { // package slack refuses the list that this is in
 				m.Blocks = json.RawMessage(`[{"type":"table","rows":[[{"type":"hologram"}]]}]`)
 			}
 			s.slack.Add(m)
-			want = append(want, m.Text)
+			*into = append(*into, m.Text)
 		}
+		want = append(want, inThread...)
 		s.slack.Fail(slacksim.HTTPError("users.conversations", 500), slacksim.HTTPError("conversations.history", 503),
 			slacksim.Nothing("conversations.replies"), slacksim.HTTPError("conversations.replies", 500),
 			slacksim.Nothing("conversations.history"), slacksim.RateLimited("conversations.history", 10*time.Second))
