@@ -18,6 +18,8 @@
 //     sees to it that the answer is posted once, whatever breaks in between.
 //   - progress.go, cancel.go: what the thread shows of a command that takes a
 //     while, and how it is ended.
+//   - elsewhere.go: the commands that other replicas run, and how those here are
+//     ended from there.
 //   - draw.go, escape.go: a reply as blocks, with nothing in it acting as markup.
 //   - post.go, upload.go: the answer into the thread, in plainer forms where a
 //     workspace refuses the better ones, and the files behind it.

@@ -283,17 +283,20 @@ func (b *Bot) cancelByID(ctx context.Context, id, user string) (asker string, ra
 		ran, err := b.stop(ctx, t)
 		return t.User, ran, err
 	}
+	return b.cancelElsewhere(ctx, id, user)
+}
+
+// cancelElsewhere is cancelByID for a command that does not run here.
+func (b *Bot) cancelElsewhere(ctx context.Context, id, user string) (asker string, ran bool, err error) {
 	for {
-		asker, ran, err = b.cancelElsewhere(ctx, id, user)
-		if !errors.Is(err, engine.ErrConflict) {
+		asker, ran, err = b.tryCancel(ctx, id, user)
+		if !errors.Is(err, engine.ErrConflict) { // its state has changed meanwhile
 			return asker, ran, err
 		}
 	}
 }
 
-// cancelElsewhere is cancelByID for a command that does not run here. The error
-// is [engine.ErrConflict] if its state has changed meanwhile.
-func (b *Bot) cancelElsewhere(ctx context.Context, id, user string) (asker string, ran bool, err error) {
+func (b *Bot) tryCancel(ctx context.Context, id, user string) (asker string, ran bool, err error) {
 	bucket := b.Engine.Bucket(engine.Commands)
 	value, revision, err := bucket.Get(ctx, id)
 	if errors.Is(err, engine.ErrNotFound) {

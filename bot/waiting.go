@@ -71,12 +71,20 @@ func (b *Bot) waitForSignIn(ctx context.Context, t *task, need *commands.NeedSig
 		}
 		return b.giveUp(ctx, t, b.explain(t, err))
 	}
-	open, err := b.openCode(ctx, key)
+	return signInFirst(instance, b.signsInThemselves(ctx, t, instance), why, said), nil
+}
+
+// signsInThemselves tells whether the author of t is the one who has to sign in
+// for it.
+func (b *Bot) signsInThemselves(ctx context.Context, t *task, instance commands.Instance) bool {
+	if !instance.Shared {
+		return true
+	}
+	open, err := b.openCode(ctx, signInKey(instance, t.User))
 	if err != nil {
 		t.log.Warn("looking whose sign-in a command waits for", "err", err)
 	}
-	own := !instance.Shared || open != nil && open.User == t.User
-	return signInFirst(instance, own, why, said), nil
+	return open != nil && open.User == t.User
 }
 
 // beginWaiting writes down that the command in t waits. From then on it is not
