@@ -38,7 +38,7 @@ import (
 // there.
 var (
 	steadyFor = flag.Duration("steady", time.Minute, "how long BenchmarkLatency sends 50 events a second")
-	floodFor  = flag.Duration("flood", 20*time.Second, "how long BenchmarkSaturation sends all that is taken")
+	floodFor  = flag.Duration("flood", 10*time.Second, "how long BenchmarkSaturation sends all that is taken")
 	knownIDs  = flag.Int("ids", 100_000, "how many commands of the last day BenchmarkAtRestAfterABusyDay has")
 	profiles  = flag.String("profiles", "", "a folder for profiles of the bot")
 )
