@@ -188,7 +188,7 @@ func (r *reading) conversation(ctx context.Context, p conversation) (found []Mes
 		}
 	}
 	for {
-		page, err := r.Slack.GetConversationHistoryContext(ctx, &q)
+		page, err := r.history(ctx, &q)
 		if err != nil {
 			return nil, err
 		}
@@ -198,7 +198,7 @@ func (r *reading) conversation(ctx context.Context, p conversation) (found []Mes
 		}
 	}
 	q.Oldest, q.Latest, q.Inclusive = tsOf(r.from.Add(-lookBack)), q.Oldest, false
-	before, err := r.Slack.GetConversationHistoryContext(ctx, &q)
+	before, err := r.history(ctx, &q)
 	if err != nil {
 		return nil, err
 	}
@@ -218,6 +218,16 @@ func (r *reading) conversation(ctx context.Context, p conversation) (found []Mes
 	return found, nil
 }
 
+// history is a page of a conversation. It insists, since a conversation of which
+// one page of many is missing has to be read anew.
+func (r *reading) history(ctx context.Context, q *slack.GetConversationHistoryParameters) (page *slack.GetConversationHistoryResponse, err error) {
+	err = insist(ctx, func() (err error) {
+		page, err = r.Slack.GetConversationHistoryContext(ctx, q)
+		return err
+	})
+	return page, err
+}
+
 // hasNewReplies tells whether the thread of a message in a conversation may have
 // got replies in the gap.
 func (r *reading) hasNewReplies(m slack.Message) bool {
@@ -233,7 +243,12 @@ func (r *reading) thread(ctx context.Context, p conversation) (found []Message, 
 		ChannelID: p.id, Timestamp: p.thread, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize,
 	}
 	for {
-		page, _, next, err := r.Slack.GetConversationRepliesContext(ctx, &q)
+		var page []slack.Message
+		var next string
+		err := insist(ctx, func() (err error) {
+			page, _, next, err = r.Slack.GetConversationRepliesContext(ctx, &q)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
