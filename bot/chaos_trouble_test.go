@@ -24,7 +24,7 @@ func slackTrouble(r *rand.Rand) []slacksim.Odds {
 	for _, m := range append(slices.Sorted(maps.Keys(paced)), "upload") {
 		add(0.02, slacksim.HTTPError(m, 500), slacksim.RateLimited(m, time.Second), slacksim.Lost(m),
 			slacksim.Done(slacksim.HTTPError(m, 503)), slacksim.Late(m, upTo(r, chaosSlackWait/2)), slacksim.Stray(m, upTo(r, chaosSlackWait)))
-		add(0.01, slacksim.Hang(m), slacksim.Done(slacksim.Hang(m)))
+		add(0.01, slacksim.Hang(m), slacksim.Done(slacksim.Hang(m)), slacksim.Done(slacksim.RateLimited(m, time.Second)))
 		if m != "upload" { // which is no method
 			add(0.01, slacksim.APIError(m, "internal_error"), slacksim.Done(slacksim.APIError(m, "internal_error")))
 		}

@@ -21,7 +21,7 @@ const (
 
 	// linkLife is how long a place is kept that is not renewed: the age of the
 	// values in the bucket Links.
-	linkLife = time.Minute
+	linkLife = 30 * time.Second
 
 	// linkRetry is how often a replica without a connection looks for a place.
 	// One that wants its second does so more rarely, so that the first of

@@ -49,12 +49,15 @@ func TestOddsAreHonoured(t *testing.T) {
 	}
 }
 
-func TestAQueuedFaultComesBeforeTheOdds(t *testing.T) {
+func TestAQueuedFaultComesBeforeTheOddsAndNoneAfterThem(t *testing.T) {
 	t.Parallel()
 	s := &tenantsim.Server{Tenant: tenantsim.Tenant{Records: numbered(t, 3)}, URL: "https://outlook.example", Odds: []tenantsim.Odds{{Share: 1, Fault: tenantsim.Unavailable}}}
 	client := &http.Client{Transport: direct{s}}
 	s.Fail(tenantsim.Nothing)
-	for _, want := range []int{200, 503, 503} {
+	for i, want := range []int{200, 503, 503, 200} {
+		if i == 3 {
+			s.Calm()
+		}
 		p := params{"StartDate": "2026-11-05", "EndDate": "2026-11-06"}
 		if a := do(t, client, invocation(t, s, "Search-UnifiedAuditLog", p, nil)); a.StatusCode != want {
 			t.Errorf("%d, want %d", a.StatusCode, want)

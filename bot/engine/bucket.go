@@ -24,7 +24,7 @@ const (
 	Queries  = "queries"  // a key for each query submitted to Graph, which is limited by day; 24 hours
 	Heard    = "heard"    // up to when Slack was listened to, and the conversations and threads to look into after an outage; 7 days, and one more since these are written once a day
 	Running  = "running"  // the commands that run or wait for their turn, in whatever process; 24 hours
-	Links    = "links"    // a key for each connection to Slack, of which an app may have ten; a minute
+	Links    = "links"    // a key for each connection to Slack, of which an app may have ten; 30 seconds
 )
 
 // bucketConfigs are the buckets' names in JetStream and how long a value that
@@ -38,7 +38,7 @@ var bucketConfigs = []jetstream.KeyValueConfig{
 	{Bucket: bucketPrefix + Queries, Description: "queries submitted to Graph", TTL: 24 * time.Hour},
 	{Bucket: bucketPrefix + Heard, Description: "what was heard of Slack", TTL: 8 * 24 * time.Hour},
 	{Bucket: bucketPrefix + Running, Description: "commands that run", TTL: 24 * time.Hour},
-	{Bucket: bucketPrefix + Links, Description: "connections to Slack", TTL: time.Minute},
+	{Bucket: bucketPrefix + Links, Description: "connections to Slack", TTL: 30 * time.Second},
 }
 
 const bucketPrefix = "auditbot_"
