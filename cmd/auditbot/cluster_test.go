@@ -145,7 +145,8 @@ func (s *surroundings) startCluster(t *testing.T) (kill func()) {
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	c := clustertest.StartNodes(t, 1)
-	dir := t.TempDir()
+	patient := newPatient(t)
+	dir := patient.dir
 	key, err := decodeKey("AUDITBOT_KEY", rightKey)
 	if err != nil {
 		t.Fatal(err)
@@ -161,14 +162,13 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	run := func(nats, data string, args ...string) (status int, text string) {
-		settings := fmt.Sprintf("instances: [{name: contoso, tenant: contoso.com}]\naccess: {everyone: true}\nengine: {data_dir: %q%s}\n", filepath.Join(dir, data), nats)
+		settings := fmt.Sprintf("%sengine: {data_dir: %q%s}\n", patient.settings, filepath.Join(dir, data), nats)
 		path := filepath.Join(dir, "auditbot.yml")
 		if err := os.WriteFile(path, []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		environ := map[string]string{"AUDITBOT_KEY": rightKey}
-		p := &program{ctx: t.Context(), getenv: func(name string) string { return environ[name] }, stdin: strings.NewReader(""), stdout: &out, stderr: &out}
+		p := &program{ctx: t.Context(), getenv: func(name string) string { return patient.environ[name] }, stdin: strings.NewReader(""), stdout: &out, stderr: &out}
 		status = p.run(append(args, "--config", path))
 		return status, out.String()
 	}
