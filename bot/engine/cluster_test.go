@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -237,7 +238,7 @@ func TestReplicasReadTheNewest(t *testing.T) {
 	for i := range c.Nodes() {
 		readers = append(readers, openAt(t, c.NodeURL(i)).Bucket(Commands))
 	}
-	for i := range 300 {
+	for i := range 100 {
 		want := fmt.Sprint(i)
 		if _, err := writer.Put(t.Context(), "one", []byte(want)); err != nil {
 			t.Fatal(err)
@@ -339,7 +340,8 @@ func (l *load) check(ctx context.Context, e *Engine) {
 }
 
 // The server that leads the inbox is killed, with all that was asked of it on
-// its way, and then another hangs: it keeps its connections and answers nothing.
+// its way. With the flag another one hangs then: it keeps its connections and
+// answers nothing, which is noticed after 10 to 15 seconds.
 func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := clustertest.Start(t)
@@ -348,8 +350,11 @@ func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 		c.Kill(i)
 		progress()
 		c.Restart(i)
+		if !*hanging {
+			return
+		}
 		progress()
-		i = leader(t, c, "KV_"+bucketPrefix+Commands)
+		i = leader(t, c, streamOf(bucketPrefix+Commands))
 		c.Stop(i)
 		progress()
 		c.Continue(i)
@@ -370,6 +375,8 @@ func leader(t *testing.T, c *clustertest.Cluster, stream string) int {
 	}
 	return i
 }
+
+var hanging = flag.Bool("hanging", false, "have a server of a cluster hang, too")
 
 // underLoad has two replicas at work while there is trouble with the servers, and
 // checks that nothing has failed, and nothing is lost or done twice.
@@ -487,4 +494,47 @@ func TestAReplicaThatStartsTakesNothingAway(t *testing.T) {
 	case <-time.After(300 * time.Millisecond): // it would come at once
 	}
 	close(finish)
+}
+
+// A replica that was running when the key was changed cannot read what others
+// write.
+func TestAReplicaWithTheOldKeyEnds(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	e := openAt(t, c.URL())
+	if err := e.stay(t.Context()); err != nil {
+		t.Error(err)
+	}
+	both := at(t, c.URL())
+	both.Key, both.OldKey = otherKey, testKey
+	openConfig(t, both)
+	if err := e.stay(t.Context()); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("staying = %v, want ErrWrongKey", err)
+	}
+}
+
+func TestAnInspectionTellsWhichServersAreAway(t *testing.T) {
+	t.Parallel()
+	var i Inspection
+	stream := func(n int, peers ...*jetstream.PeerInfo) {
+		i.look(&jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: n}, Cluster: &jetstream.ClusterInfo{Leader: "n0", Replicas: peers}})
+	}
+	stream(3, &jetstream.PeerInfo{Name: "n1", Current: true}, &jetstream.PeerInfo{Name: "n2", Current: true})
+	if i.Copies != 3 || i.Behind != nil {
+		t.Errorf("%+v", i)
+	}
+	stream(3, &jetstream.PeerInfo{Name: "n1", Current: true, Offline: true}, &jetstream.PeerInfo{Name: "n2"})
+	stream(1, &jetstream.PeerInfo{Name: "n1", Current: true, Offline: true})
+	if i.Copies != 1 || len(i.Behind) != 2 || i.Behind[0] != "n1" || i.Behind[1] != "n2" {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestAnInspectionOfAClusterFindsEverythingInOrder(t *testing.T) {
+	t.Parallel()
+	e := openAt(t, clustertest.Start(t).URL())
+	i, err := e.Inspect(t.Context())
+	if i.Cluster != "test" || i.Copies != replicas || i.Missing != nil || i.Parts != 3+len(bucketConfigs) || err != nil {
+		t.Errorf("%+v, %v", i, err)
+	}
 }

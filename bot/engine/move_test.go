@@ -166,8 +166,11 @@ var errCut = errors.New("cut off")
 // Cut off at any place, the source can be opened, or the move be finished; the
 // target cannot be opened until it is.
 func TestAMoveThatIsCutOffIsFinished(t *testing.T) {
-	for _, place := range []string{"copied " + inboxConfig.Name, "copied " + evidenceConfig.Name, "copied " + streamOf(bucketPrefix+Links), "the source is moved"} {
+	for _, place := range []string{"copied " + evidenceConfig.Name, "the source is moved"} {
 		for _, into := range []string{"cluster", "folder"} {
+			if place == "the source is moved" && into == "folder" {
+				continue // as into a cluster
+			}
 			t.Run(place+", into a "+into, func(t *testing.T) { cutOff(t, place, into) })
 		}
 	}
