@@ -69,7 +69,10 @@ type cluster struct {
 }
 
 // fit makes a stream one of a cluster. Without direct access, whatever is read
-// comes from the leader, and so is the newest: others may be behind.
+// comes from the leader, and so is the newest: others may be behind. (A leader
+// that is cut off from the others may answer for up to 10 seconds longer; what
+// is written then fails.) Results are read at 80 MB/s that way, and at 1 GB/s
+// from a folder.
 func (c *cluster) fit(config jetstream.StreamConfig) jetstream.StreamConfig {
 	if c == nil {
 		return config

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -340,7 +342,7 @@ func (l *load) check(ctx context.Context, e *Engine) {
 }
 
 // The server that leads the inbox is killed, with all that was asked of it on
-// its way. With the flag another one hangs then: it keeps its connections and
+// its way. With -long another one hangs then: it keeps its connections and
 // answers nothing, which is noticed after 10 to 15 seconds.
 func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 	t.Parallel()
@@ -350,7 +352,7 @@ func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 		c.Kill(i)
 		progress()
 		c.Restart(i)
-		if !*hanging {
+		if !*long {
 			return
 		}
 		progress()
@@ -376,7 +378,7 @@ func leader(t *testing.T, c *clustertest.Cluster, stream string) int {
 	return i
 }
 
-var hanging = flag.Bool("hanging", false, "have a server of a cluster hang, too")
+var long = flag.Bool("long", false, "also test in a cluster what takes long: a server that hangs, and more of what is true of a folder")
 
 // underLoad has two replicas at work while there is trouble with the servers, and
 // checks that nothing has failed, and nothing is lost or done twice.
@@ -536,5 +538,47 @@ func TestAnInspectionOfAClusterFindsEverythingInOrder(t *testing.T) {
 	i, err := e.Inspect(t.Context())
 	if i.Cluster != "test" || i.Copies != replicas || i.Missing != nil || i.Parts != 3+len(bucketConfigs) || err != nil {
 		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// inCluster are tests of a folder's engine that are true of a cluster's too, and
+// inClusterLong others, for -long.
+var (
+	inCluster = map[string]func(*testing.T){
+		"TestOneOfTwoWritersHasAConflict":          TestOneOfTwoWritersHasAConflict,
+		"TestOnlyTheValueThatWasSeenIsDeleted":     TestOnlyTheValueThatWasSeenIsDeleted,
+		"TestChunksThatNobodyGoesOnFromAreDeleted": TestChunksThatNobodyGoesOnFromAreDeleted,
+		"TestAnErrorIsTriedAgain":                  TestAnErrorIsTriedAgain,
+		"TestSweepDeletesWhatNoMarkLists":          TestSweepDeletesWhatNoMarkLists,
+	}
+	inClusterLong = map[string]func(*testing.T){
+		"TestKeysAreAnyString":                                    TestKeysAreAnyString,
+		"TestKeysOfACancelledCallAreAnError":                      TestKeysOfACancelledCallAreAnError,
+		"TestDiscardedEvidenceIsGone":                             TestDiscardedEvidenceIsGone,
+		"TestDeletedEvidenceIsGone":                               TestDeletedEvidenceIsGone,
+		"TestAJournalIsReadWhileItIsWritten":                      TestAJournalIsReadWhileItIsWritten,
+		"TestAnItemIsHandedOutOnce":                               TestAnItemIsHandedOutOnce,
+		"TestIDsAndDataAreAnyBytes":                               TestIDsAndDataAreAnyBytes,
+		"TestADoneItemIsNotRunAgainWhenItsAcknowledgementWasLost": TestADoneItemIsNotRunAgainWhenItsAcknowledgementWasLost,
+		"TestSweepDeletesWhatIsOld":                               TestSweepDeletesWhatIsOld,
+		"TestWhatIsReadIsKept":                                    TestWhatIsReadIsKept,
+	}
+)
+
+// accountOf is where one of those tests runs, by name.
+var accountOf = map[string]string{}
+
+func TestInACluster(t *testing.T) {
+	t.Parallel()
+	tests := maps.Clone(inCluster)
+	if *long {
+		maps.Copy(tests, inClusterLong)
+	}
+	c := clustertest.StartAccounts(t, len(tests))
+	for i, name := range slices.Sorted(maps.Keys(tests)) {
+		accountOf[t.Name()+"/"+name] = c.AccountURL(i)
+	}
+	for name, test := range tests { // they run when this function has returned
+		t.Run(name, test)
 	}
 }

@@ -234,7 +234,7 @@ func (e *Engine) purgeUpToNow(ctx context.Context, stream jetstream.Stream, subj
 	if err != nil {
 		return err
 	}
-	return e.insistFor(ctx, purgeTimeout, purgeTimeout, func(ctx context.Context) error {
+	return e.insistFor(ctx, 2*attemptTimeout, purgeTimeout, func(ctx context.Context) error {
 		return stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(last+1))
 	})
 }
