@@ -391,7 +391,9 @@ func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(progress func(
 	working, finish := context.WithCancel(t.Context())
 	defer finish()
 	for i := range 2 {
-		e := openAt(t, c.URL())
+		config := at(t, c.URL())
+		config.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+		e := openConfig(t, config)
 		l := &load{t: t, e: e, name: fmt.Sprint("load ", i)}
 		loads = append(loads, l)
 		running.Go(func() { l.run(t.Context(), stop) })

@@ -77,11 +77,16 @@ func (e *Engine) insistFor(ctx context.Context, attempt, patience time.Duration,
 		defer cancel()
 		return do(try)
 	}
-	deadline := time.Now().Add(patience)
+	began, told := time.Now(), false
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
 		err := e.attempt(ctx, attempt, do)
-		if !isTemporary(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		waited := time.Since(began)
+		if !isTemporary(err) || ctx.Err() != nil || waited > patience {
 			return err
+		}
+		if waited > attempt && !told {
+			e.log.Warn("the cluster does not do what it was asked; asking again", "after", waited, "err", err)
+			told = true
 		}
 		select {
 		case <-time.After(wait):
