@@ -231,25 +231,44 @@ func TestTheKeyOfAClusterIsChanged(t *testing.T) {
 	}
 }
 
-// What one replica has written, another reads at once, whatever server it is
-// connected to. From a follower that is behind it would not.
-func TestReplicasReadTheNewest(t *testing.T) {
+// Of two that find nothing and make key.check, one does, and the other one takes
+// what it made.
+func TestOneReplicaMakesTheKeyCheck(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
-	writer, readers := openAt(t, c.NodeURL(0)).Bucket(Commands), []*Bucket{}
-	for i := range c.Nodes() {
-		readers = append(readers, openAt(t, c.NodeURL(i)).Bucket(Commands))
-	}
-	for i := range 100 {
-		want := fmt.Sprint(i)
-		if _, err := writer.Put(t.Context(), "one", []byte(want)); err != nil {
+	c := clustertest.StartNodes(t, 1)
+	config := at(t, c.URL())
+	config.Log = slog.New(slog.DiscardHandler)
+	var engines []*Engine
+	var rings []ring
+	for range 2 {
+		e, err := dial(t.Context(), config)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for n, reader := range readers {
-			if got, err := get(reader, t.Context(), "one"); string(got) != want || err != nil {
-				t.Fatalf("through server %d: %q instead of %q, %v", n, got, want, err)
-			}
+		t.Cleanup(func() { e.Close() })
+		if err := e.openMeta(t.Context()); err != nil {
+			t.Fatal(err)
 		}
+		r, err := readRing(t.Context(), config, e.notes)
+		if !r.isNew || err != nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		engines, rings = append(engines, e), append(rings, r)
+	}
+	if _, err := rings[0].settle(t.Context(), config, engines[0].notes); err != nil {
+		t.Error(err)
+	}
+	if _, err := rings[1].settle(t.Context(), config, engines[1].notes); !errors.Is(err, ErrConflict) {
+		t.Errorf("the other one = %v, want ErrConflict", err)
+	}
+	if r, err := settled(t.Context(), config, engines[1].notes); r.isNew || err != nil {
+		t.Errorf("and then: new %v, %v", r.isNew, err)
+	}
+	if err := engines[1].notes.setReady(t.Context(), []string{"one"}); err != nil {
+		t.Error(err)
+	}
+	if err := engines[0].notes.setReady(t.Context(), []string{"two"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("what is ready = %v, want ErrConflict", err)
 	}
 }
 
