@@ -28,6 +28,8 @@
 //	engine.sock   where other processes of this machine connect
 //	key.check     opens under the key of the folder, and no other; holds the keys before it
 //	ready         the streams that were created in the folder, a line each
+//	moved         where everything was moved to; nothing here can be opened any more
+//	filling       where everything is being moved from; nothing here can be opened yet
 //	jetstream/    JetStream's files, which it encrypts too
 //
 // JetStream opened with a wrong key sees no streams, and creating them again
