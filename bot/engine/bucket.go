@@ -208,7 +208,7 @@ func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*requestTimeout)
 	defer cancel()
 	var tokens []string
-	err := b.e.insist(ctx, func(ctx context.Context) (err error) {
+	err := b.e.insistFor(ctx, slowAttempt, clusterPatience, func(ctx context.Context) (err error) {
 		tokens, err = b.kv.Keys(ctx)
 		if errors.Is(err, jetstream.ErrNoKeysFound) {
 			err = nil

@@ -46,7 +46,7 @@ func (c Config) troubleLevel() slog.Level {
 // chunkTimeout is when a chunk is sent again, or given up.
 func (c Config) chunkTimeout() time.Duration {
 	if c.Cluster.URL != "" {
-		return 2 * attemptTimeout
+		return slowAttempt
 	}
 	return chunkTimeout
 }

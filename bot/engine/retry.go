@@ -21,7 +21,10 @@ import (
 const (
 	// attemptTimeout is how long an answer of a cluster is waited for before
 	// the request is made again.
-	attemptTimeout = 5 * time.Second
+	attemptTimeout = 3 * time.Second
+
+	// slowAttempt is attemptTimeout for what may take the cluster long.
+	slowAttempt = 10 * time.Second
 
 	// clusterPatience is for how long a request is made again. It is much
 	// shorter than the shortest time that a stream knows ids for, a minute, so
@@ -239,7 +242,7 @@ func (e *Engine) purgeUpToNow(ctx context.Context, stream jetstream.Stream, subj
 	if err != nil {
 		return err
 	}
-	return e.insistFor(ctx, 2*attemptTimeout, purgeTimeout, func(ctx context.Context) error {
+	return e.insistFor(ctx, slowAttempt, purgeTimeout, func(ctx context.Context) error {
 		return stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(last+1))
 	})
 }

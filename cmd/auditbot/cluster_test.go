@@ -84,14 +84,22 @@ func TestTheExampleOfSeveralReplicasWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { outside.Close() })
+	ended, running, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		outside.Close()
+		_, _ = io.Copy(io.Discard, ended) // which the servers have the other end of
+	})
 	shell := exec.CommandContext(t.Context(), "sh", "-e", "-c", ports.Replace(string(block[1])))
-	shell.Dir, shell.ExtraFiles = s.dir, []*os.File{inside}
+	shell.Dir, shell.ExtraFiles = s.dir, []*os.File{inside, running}
 	shell.Env = append(os.Environ(), "PATH="+s.dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	if err := shell.Run(); err != nil { // the servers go on, and have no output, whose end would be waited for
 		t.Fatal(err)
 	}
 	inside.Close()
+	running.Close()
 
 	settings := fmt.Sprintf(botSettings, s.tenant.URL) + ports.Replace(string(line)) + "\n"
 	if err := os.WriteFile(filepath.Join(s.dir, "auditbot.yml"), []byte(settings), 0o666); err != nil {

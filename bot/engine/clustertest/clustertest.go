@@ -116,11 +116,11 @@ func StartNodes(t testing.TB, n int) *Cluster {
 // other; see AccountURL.
 func StartAccounts(t testing.TB, accounts int) *Cluster {
 	t.Helper()
-	more := "accounts {\n"
+	var more strings.Builder
 	for i := range accounts {
-		more += fmt.Sprintf("a%d { jetstream: enabled, users: [ { user: a%[1]d, password: test } ] }\n", i)
+		fmt.Fprintf(&more, "a%d { jetstream: enabled, users: [ { user: a%[1]d, password: test } ] }\n", i)
 	}
-	return start(t, 3, more+"}\n")
+	return start(t, 3, "accounts {\n"+more.String()+"}\n")
 }
 
 func start(t testing.TB, n int, more string) *Cluster {
