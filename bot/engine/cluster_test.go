@@ -88,13 +88,13 @@ func TestReplicasShareACluster(t *testing.T) {
 	if strings.Contains(out.String(), "level=WARN") {
 		t.Errorf("the log is\n%s", out.String())
 	}
+	t.Run("the largest value", func(t *testing.T) { largestValue(t, c) })
+	t.Run("an inspection", func(t *testing.T) { inspectCluster(t, two) })
 }
 
 // Values of the largest size go through all servers, where an answer is in JSON
 // and longer than the value.
-func TestAClusterTakesTheLargestValue(t *testing.T) {
-	t.Parallel()
-	c := clustertest.Start(t)
+func largestValue(t *testing.T, c *clustertest.Cluster) {
 	value := bytes.Repeat([]byte{0xfe}, MaxValue)
 	for i := range c.Nodes() { // one of them leads
 		e := openAt(t, c.NodeURL(i))
@@ -553,9 +553,7 @@ func TestAnInspectionTellsWhichServersAreAway(t *testing.T) {
 	}
 }
 
-func TestAnInspectionOfAClusterFindsEverythingInOrder(t *testing.T) {
-	t.Parallel()
-	e := openAt(t, clustertest.Start(t).URL())
+func inspectCluster(t *testing.T, e *Engine) {
 	i, err := e.Inspect(t.Context())
 	if i.Cluster != "test" || i.Copies != replicas || i.Missing != nil || i.Parts != 3+len(bucketConfigs) || err != nil {
 		t.Errorf("%+v, %v", i, err)
