@@ -255,20 +255,50 @@ func TestOneReplicaMakesTheKeyCheck(t *testing.T) {
 		}
 		engines, rings = append(engines, e), append(rings, r)
 	}
-	if _, err := rings[0].settle(t.Context(), config, engines[0].notes); err != nil {
-		t.Error(err)
+	late := engines[1].notes
+	late.write = func(ctx context.Context, name string, text []byte) error {
+		if _, err := rings[0].settle(ctx, config, engines[0].notes); err != nil {
+			t.Error(err)
+		}
+		err := engines[1].notes.write(ctx, name, text)
+		if !errors.Is(err, ErrConflict) {
+			t.Errorf("the other one = %v, want ErrConflict", err)
+		}
+		return err
 	}
-	if _, err := rings[1].settle(t.Context(), config, engines[1].notes); !errors.Is(err, ErrConflict) {
-		t.Errorf("the other one = %v, want ErrConflict", err)
-	}
-	if r, err := settled(t.Context(), config, engines[1].notes); r.isNew || err != nil {
-		t.Errorf("and then: new %v, %v", r.isNew, err)
+	if r, err := settled(t.Context(), config, late); r.isNew || err != nil {
+		t.Errorf("new %v, %v", r.isNew, err)
 	}
 	if err := engines[1].notes.setReady(t.Context(), []string{"one"}); err != nil {
 		t.Error(err)
 	}
 	if err := engines[0].notes.setReady(t.Context(), []string{"two"}); !errors.Is(err, ErrConflict) {
 		t.Errorf("what is ready = %v, want ErrConflict", err)
+	}
+}
+
+// What was stored without an answer, and is stored again, is new all the same;
+// what somebody else stored under that id is not.
+func TestAnItemWhoseAnswerWasLostIsFresh(t *testing.T) {
+	t.Parallel()
+	e := openAt(t, clustertest.StartNodes(t, 1).URL())
+	subject := itemSubject + "kaXRlbQ" // "item"
+	item := func(data string) *nats.Msg {
+		sealed := e.seal.seal(inboxConfig.Name, subject, []byte(data))
+		return &nats.Msg{Subject: subject, Data: sealed, Header: nats.Header{jetstream.MsgIDHeader: {"kaXRlbQ"}}}
+	}
+	ours, theirs := item("the same"), item("the same")
+	for i, step := range []struct {
+		msg       *nats.Msg
+		duplicate bool
+	}{{ours, false}, {ours, false}, {theirs, true}} {
+		ack, err := e.js.PublishMsg(t.Context(), step.msg)
+		if err != nil || ack.Duplicate != (i > 0) {
+			t.Fatalf("%+v, %v", ack, err)
+		}
+		if err := e.isOurs(t.Context(), step.msg, ack); ack.Duplicate != step.duplicate || err != nil {
+			t.Errorf("%d: duplicate %v, %v", i, ack.Duplicate, err)
+		}
 	}
 }
 

@@ -251,3 +251,18 @@ func TestAReplicaThatComesBackAfterAMoveEnds(t *testing.T) {
 		t.Errorf("Work = %v, want ErrMoved", err)
 	}
 }
+
+// While a cluster is moved, nobody may begin to work on it, nor move it too.
+func TestAClusterThatIsBeingMovedIsRefused(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	e := openAt(t, c.URL())
+	if _, err := e.Bucket(Links).Create(t.Context(), moverKey, nil); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, e)
+	wantRefusedAs(t, at(t, c.URL()), ErrUnfinished)
+	if _, err := migrate(t, at(t, c.URL()), Config{Dir: t.TempDir()}); !errors.Is(err, ErrInUse) {
+		t.Errorf("moving it = %v, want ErrInUse", err)
+	}
+}
