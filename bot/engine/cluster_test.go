@@ -302,6 +302,32 @@ func TestAnItemWhoseAnswerWasLostIsFresh(t *testing.T) {
 	}
 }
 
+// Keys are those that the leader has, whoever is asked for the list: it comes from
+// a server that may be behind.
+func TestKeysAreTheNewest(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	e := openAt(t, c.URL())
+	b := e.Bucket(Heard)
+	if keys, err := b.Keys(t.Context()); len(keys) != 0 || err != nil {
+		t.Errorf("an empty bucket has %q, %v", keys, err)
+	}
+	for i := range 60 {
+		if _, err := b.Put(t.Context(), fmt.Sprint(i), nil); err != nil {
+			t.Fatal(err)
+		}
+		if i%3 == 0 {
+			if err := b.Delete(t.Context(), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys, err := b.Keys(t.Context())
+		if len(keys) != i-i/3 || err != nil {
+			t.Fatalf("after %d there are %d keys, %v", i+1, len(keys), err)
+		}
+	}
+}
+
 // A load is a replica that does a bit of everything and notes what it was told
 // is stored.
 type load struct {

@@ -68,6 +68,9 @@ func (l *line) current() context.Context {
 // it.
 var errUnanswered = errors.New("no answer came from the cluster")
 
+// errBehind means that a server which is behind the leader was asked.
+var errBehind = errors.New("the cluster is not in step yet")
+
 // insist calls do, in a cluster until it succeeds, fails for good, or
 // clusterPatience is over.
 func (e *Engine) insist(ctx context.Context, do func(context.Context) error) error {
@@ -114,7 +117,7 @@ func (e *Engine) attempt(ctx context.Context, timeout time.Duration, do func(con
 // isTemporary tells whether the same request may succeed in a moment.
 func isTemporary(err error) bool {
 	for _, passing := range []error{
-		errUnanswered, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
+		errUnanswered, errBehind, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
 		jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout, jetstream.ErrTooManyStalledMsgs,
 	} {
 		if errors.Is(err, passing) {
