@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -201,14 +202,16 @@ func (b *Bucket) put(ctx context.Context, msg *nats.Msg, data []byte, opts ...je
 	return ack.Sequence, nil
 }
 
-// Keys lists the keys that have a value, in no particular order. In a cluster,
-// those that another process has set or deleted in the last moments may be
-// missing or still there.
+// Keys lists the keys that have a value, in no particular order.
 func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*requestTimeout)
 	defer cancel()
 	var tokens []string
-	err := b.e.insist(ctx, func(ctx context.Context) (err error) {
+	err := b.e.insistFor(ctx, slowAttempt, clusterPatience, func(ctx context.Context) (err error) {
+		if b.e.cluster != nil {
+			tokens, err = b.newestKeys(ctx)
+			return err
+		}
 		tokens, err = b.kv.Keys(ctx)
 		if errors.Is(err, jetstream.ErrNoKeysFound) {
 			err = nil
@@ -228,6 +231,40 @@ func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
 		}
 	}
 	return keys, nil
+}
+
+// newestKeys lists the keys in a cluster. The list comes from any server that has
+// a copy, which may be behind, so it must reach up to the last message that the
+// leader has. That one is there, unless all are gone: by their age they go in
+// order, and whatever else takes one away stores another.
+func (b *Bucket) newestKeys(ctx context.Context) (tokens []string, err error) {
+	info, err := b.stream.Info(ctx)
+	if err != nil || info.State.Msgs == 0 {
+		return nil, err
+	}
+	all, err := b.kv.WatchAll(ctx, jetstream.MetaOnly()) // tombstones too
+	if err != nil {
+		return nil, err
+	}
+	defer all.Stop() // what it returns is of a consumer that ends by itself anyway
+	var reached uint64
+	for entry := range all.Updates() {
+		if entry == nil {
+			break
+		}
+		reached = max(reached, entry.Revision())
+		if entry.Operation() == jetstream.KeyValuePut {
+			tokens = append(tokens, entry.Key())
+		}
+	}
+	if err := ctx.Err(); err != nil { // the list of a cancelled call ends early, without an error
+		return nil, err
+	}
+	if reached < info.State.LastSeq {
+		return nil, errBehind
+	}
+	slices.Sort(tokens)
+	return slices.Compact(tokens), nil
 }
 
 // write seals value and has it stored.

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,13 +88,13 @@ func TestReplicasShareACluster(t *testing.T) {
 	if strings.Contains(out.String(), "level=WARN") {
 		t.Errorf("the log is\n%s", out.String())
 	}
+	t.Run("the largest value", func(t *testing.T) { largestValue(t, c) })
+	t.Run("an inspection", func(t *testing.T) { inspectCluster(t, two) })
 }
 
 // Values of the largest size go through all servers, where an answer is in JSON
 // and longer than the value.
-func TestAClusterTakesTheLargestValue(t *testing.T) {
-	t.Parallel()
-	c := clustertest.Start(t)
+func largestValue(t *testing.T, c *clustertest.Cluster) {
 	value := bytes.Repeat([]byte{0xfe}, MaxValue)
 	for i := range c.Nodes() { // one of them leads
 		e := openAt(t, c.NodeURL(i))
@@ -228,24 +231,99 @@ func TestTheKeyOfAClusterIsChanged(t *testing.T) {
 	}
 }
 
-// What one replica has written, another reads at once, whatever server it is
-// connected to. From a follower that is behind it would not.
-func TestReplicasReadTheNewest(t *testing.T) {
+// Of two that find nothing and make key.check, one does, and the other one takes
+// what it made.
+func TestOneReplicaMakesTheKeyCheck(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
-	writer, readers := openAt(t, c.NodeURL(0)).Bucket(Commands), []*Bucket{}
-	for i := range c.Nodes() {
-		readers = append(readers, openAt(t, c.NodeURL(i)).Bucket(Commands))
-	}
-	for i := range 300 {
-		want := fmt.Sprint(i)
-		if _, err := writer.Put(t.Context(), "one", []byte(want)); err != nil {
+	c := clustertest.StartNodes(t, 1)
+	config := at(t, c.URL())
+	config.Log = slog.New(slog.DiscardHandler)
+	var engines []*Engine
+	var rings []ring
+	for range 2 {
+		e, err := dial(t.Context(), config)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for n, reader := range readers {
-			if got, err := get(reader, t.Context(), "one"); string(got) != want || err != nil {
-				t.Fatalf("through server %d: %q instead of %q, %v", n, got, want, err)
+		t.Cleanup(func() { e.Close() })
+		if err := e.openMeta(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := readRing(t.Context(), config, e.notes)
+		if !r.isNew || err != nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		engines, rings = append(engines, e), append(rings, r)
+	}
+	late := engines[1].notes
+	late.write = func(ctx context.Context, name string, text []byte) error {
+		if _, err := rings[0].settle(ctx, config, engines[0].notes); err != nil {
+			t.Error(err)
+		}
+		err := engines[1].notes.write(ctx, name, text)
+		if !errors.Is(err, ErrConflict) {
+			t.Errorf("the other one = %v, want ErrConflict", err)
+		}
+		return err
+	}
+	if r, err := settled(t.Context(), config, late); r.isNew || err != nil {
+		t.Errorf("new %v, %v", r.isNew, err)
+	}
+	if err := engines[1].notes.setReady(t.Context(), []string{"one"}); err != nil {
+		t.Error(err)
+	}
+	if err := engines[0].notes.setReady(t.Context(), []string{"two"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("what is ready = %v, want ErrConflict", err)
+	}
+}
+
+// What was stored without an answer, and is stored again, is new all the same;
+// what somebody else stored under that id is not.
+func TestAnItemWhoseAnswerWasLostIsFresh(t *testing.T) {
+	t.Parallel()
+	e := openAt(t, clustertest.StartNodes(t, 1).URL())
+	subject := itemSubject + "kaXRlbQ" // "item"
+	item := func(data string) *nats.Msg {
+		sealed := e.seal.seal(inboxConfig.Name, subject, []byte(data))
+		return &nats.Msg{Subject: subject, Data: sealed, Header: nats.Header{jetstream.MsgIDHeader: {"kaXRlbQ"}}}
+	}
+	ours, theirs := item("the same"), item("the same")
+	for i, step := range []struct {
+		msg       *nats.Msg
+		duplicate bool
+	}{{ours, false}, {ours, false}, {theirs, true}} {
+		ack, err := e.js.PublishMsg(t.Context(), step.msg)
+		if err != nil || ack.Duplicate != (i > 0) {
+			t.Fatalf("%+v, %v", ack, err)
+		}
+		if err := e.isOurs(t.Context(), step.msg, ack); ack.Duplicate != step.duplicate || err != nil {
+			t.Errorf("%d: duplicate %v, %v", i, ack.Duplicate, err)
+		}
+	}
+}
+
+// Keys are those that the leader has, whoever is asked for the list: it comes from
+// a server that may be behind.
+func TestKeysAreTheNewest(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	e := openAt(t, c.URL())
+	b := e.Bucket(Heard)
+	if keys, err := b.Keys(t.Context()); len(keys) != 0 || err != nil {
+		t.Errorf("an empty bucket has %q, %v", keys, err)
+	}
+	for i := range 60 {
+		if _, err := b.Put(t.Context(), fmt.Sprint(i), nil); err != nil {
+			t.Fatal(err)
+		}
+		if i%3 == 0 {
+			if err := b.Delete(t.Context(), fmt.Sprint(i)); err != nil {
+				t.Fatal(err)
 			}
+		}
+		keys, err := b.Keys(t.Context())
+		if len(keys) != i-i/3 || err != nil {
+			t.Fatalf("after %d there are %d keys, %v", i+1, len(keys), err)
 		}
 	}
 }
@@ -339,7 +417,8 @@ func (l *load) check(ctx context.Context, e *Engine) {
 }
 
 // The server that leads the inbox is killed, with all that was asked of it on
-// its way, and then another hangs: it keeps its connections and answers nothing.
+// its way. With -long another one hangs then: it keeps its connections and
+// answers nothing, which is noticed after 10 to 15 seconds.
 func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := clustertest.Start(t)
@@ -348,8 +427,11 @@ func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 		c.Kill(i)
 		progress()
 		c.Restart(i)
+		if !*long {
+			return
+		}
 		progress()
-		i = leader(t, c, "KV_"+bucketPrefix+Commands)
+		i = leader(t, c, streamOf(bucketPrefix+Commands))
 		c.Stop(i)
 		progress()
 		c.Continue(i)
@@ -371,6 +453,8 @@ func leader(t *testing.T, c *clustertest.Cluster, stream string) int {
 	return i
 }
 
+var long = flag.Bool("long", false, "also test in a cluster what takes long: a server that hangs, and more of what is true of a folder")
+
 // underLoad has two replicas at work while there is trouble with the servers, and
 // checks that nothing has failed, and nothing is lost or done twice.
 func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(progress func())) {
@@ -382,7 +466,9 @@ func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(progress func(
 	working, finish := context.WithCancel(t.Context())
 	defer finish()
 	for i := range 2 {
-		e := openAt(t, c.URL())
+		config := at(t, c.URL())
+		config.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+		e := openConfig(t, config)
 		l := &load{t: t, e: e, name: fmt.Sprint("load ", i)}
 		loads = append(loads, l)
 		running.Go(func() { l.run(t.Context(), stop) })
@@ -487,4 +573,87 @@ func TestAReplicaThatStartsTakesNothingAway(t *testing.T) {
 	case <-time.After(300 * time.Millisecond): // it would come at once
 	}
 	close(finish)
+}
+
+// A replica that was running when the key was changed cannot read what others
+// write.
+func TestAReplicaWithTheOldKeyEnds(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	e := openAt(t, c.URL())
+	if err := e.stay(t.Context()); err != nil {
+		t.Error(err)
+	}
+	both := at(t, c.URL())
+	both.Key, both.OldKey = otherKey, testKey
+	openConfig(t, both)
+	if err := e.stay(t.Context()); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("staying = %v, want ErrWrongKey", err)
+	}
+}
+
+func TestAnInspectionTellsWhichServersAreAway(t *testing.T) {
+	t.Parallel()
+	var i Inspection
+	stream := func(n int, peers ...*jetstream.PeerInfo) {
+		i.look(&jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: n}, Cluster: &jetstream.ClusterInfo{Leader: "n0", Replicas: peers}})
+	}
+	stream(3, &jetstream.PeerInfo{Name: "n1", Current: true}, &jetstream.PeerInfo{Name: "n2", Current: true})
+	if i.Copies != 3 || i.Behind != nil {
+		t.Errorf("%+v", i)
+	}
+	stream(3, &jetstream.PeerInfo{Name: "n1", Current: true, Offline: true}, &jetstream.PeerInfo{Name: "n2"})
+	stream(1, &jetstream.PeerInfo{Name: "n1", Current: true, Offline: true})
+	if i.Copies != 1 || len(i.Behind) != 2 || i.Behind[0] != "n1" || i.Behind[1] != "n2" {
+		t.Errorf("%+v", i)
+	}
+}
+
+func inspectCluster(t *testing.T, e *Engine) {
+	i, err := e.Inspect(t.Context())
+	if i.Cluster != "test" || i.Copies != replicas || i.Missing != nil || i.Parts != 3+len(bucketConfigs) || err != nil {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// inCluster are tests of a folder's engine that are true of a cluster's too, and
+// inClusterLong others, for -long.
+var (
+	inCluster = map[string]func(*testing.T){
+		"TestOneOfTwoWritersHasAConflict":          TestOneOfTwoWritersHasAConflict,
+		"TestOnlyTheValueThatWasSeenIsDeleted":     TestOnlyTheValueThatWasSeenIsDeleted,
+		"TestChunksThatNobodyGoesOnFromAreDeleted": TestChunksThatNobodyGoesOnFromAreDeleted,
+		"TestAnErrorIsTriedAgain":                  TestAnErrorIsTriedAgain,
+		"TestSweepDeletesWhatNoMarkLists":          TestSweepDeletesWhatNoMarkLists,
+	}
+	inClusterLong = map[string]func(*testing.T){
+		"TestKeysAreAnyString":                                    TestKeysAreAnyString,
+		"TestKeysOfACancelledCallAreAnError":                      TestKeysOfACancelledCallAreAnError,
+		"TestDiscardedEvidenceIsGone":                             TestDiscardedEvidenceIsGone,
+		"TestDeletedEvidenceIsGone":                               TestDeletedEvidenceIsGone,
+		"TestAJournalIsReadWhileItIsWritten":                      TestAJournalIsReadWhileItIsWritten,
+		"TestAnItemIsHandedOutOnce":                               TestAnItemIsHandedOutOnce,
+		"TestIDsAndDataAreAnyBytes":                               TestIDsAndDataAreAnyBytes,
+		"TestADoneItemIsNotRunAgainWhenItsAcknowledgementWasLost": TestADoneItemIsNotRunAgainWhenItsAcknowledgementWasLost,
+		"TestSweepDeletesWhatIsOld":                               TestSweepDeletesWhatIsOld,
+		"TestWhatIsReadIsKept":                                    TestWhatIsReadIsKept,
+	}
+)
+
+// accountOf is where one of those tests runs, by name.
+var accountOf = map[string]string{}
+
+func TestInACluster(t *testing.T) {
+	t.Parallel()
+	tests := maps.Clone(inCluster)
+	if *long {
+		maps.Copy(tests, inClusterLong)
+	}
+	c := clustertest.StartAccounts(t, len(tests))
+	for i, name := range slices.Sorted(maps.Keys(tests)) {
+		accountOf[t.Name()+"/"+name] = c.AccountURL(i)
+	}
+	for name, test := range tests { // they run when this function has returned
+		t.Run(name, test)
+	}
 }

@@ -28,6 +28,8 @@
 //	engine.sock   where other processes of this machine connect
 //	key.check     opens under the key of the folder, and no other; holds the keys before it
 //	ready         the streams that were created in the folder, a line each
+//	moved         where everything was moved to; nothing here can be opened any more
+//	filling       where everything is being moved from; nothing here can be opened yet
 //	jetstream/    JetStream's files, which it encrypts too
 //
 // JetStream opened with a wrong key sees no streams, and creating them again
@@ -38,6 +40,22 @@
 // A stream whose file cannot be written, on a full disk for instance, refuses
 // everything until the next start; JetStream keeps a quarter of the free space
 // in reserve so that it does not come to that.
+//
+// # A cluster
+//
+// With Config.Cluster, streams and buckets are in a NATS cluster that others run,
+// each on three servers, and any number of processes use them at once, with the
+// same methods. Nobody owns it. key.check and ready are values in a bucket,
+// auditbot_meta, whose changes are compared and swapped.
+//
+// A server that dies leaves requests unanswered, so each is made again for up to
+// half a minute, under an id by which it takes effect once (retry.go). What is
+// read is asked of the leader of a stream, since the others may be behind: what
+// one process was told is stored, another one reads. An outage of the whole
+// cluster is waited out by [Engine.Work]; other calls return an error after half
+// a minute.
+//
+// [Migrate] moves everything from a folder into a cluster, or back.
 //
 // # What is sealed
 //
@@ -276,9 +294,12 @@ func connect(c Config, n notes, how ...nats.Option) (*Engine, error) {
 		nats.ClosedHandler(func(*nats.Conn) { close(e.gone) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			e.line.cut()
-			c.Log.Debug("disconnected from the engine", "err", err)
+			c.Log.Log(context.Background(), c.troubleLevel(), "disconnected from the engine", "err", err)
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { e.line.restore() }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			e.line.restore()
+			c.Log.Log(context.Background(), c.troubleLevel(), "connected to the engine again", "server", nc.ConnectedServerName())
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("engine connection", "err", err) }),
 	)...)
 	if err != nil {

@@ -36,6 +36,9 @@ func openTest(t testing.TB, dir string) *Engine {
 
 func openConfig(t testing.TB, c Config) *Engine {
 	t.Helper()
+	if strings.HasPrefix(t.Name(), "TestInACluster/") {
+		c.Cluster.URL = accountOf[t.Name()]
+	}
 	e, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

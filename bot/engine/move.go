@@ -36,16 +36,17 @@ var (
 
 // refuse returns an error if nobody may work on what is here.
 func (n notes) refuse(ctx context.Context) error {
-	to, err := n.read(ctx, movedFile)
-	if err == nil && to != nil {
-		return fmt.Errorf("%w: to the %s", ErrMoved, to)
-	}
-	from, err2 := n.read(ctx, fillingFile)
-	if err2 == nil && from != nil {
-		return fmt.Errorf("%w: from the %s", ErrUnfinished, from)
-	}
-	if err := errors.Join(err, err2); err != nil {
-		return fmt.Errorf("looking whether it was moved: %w", err)
+	for _, note := range []struct {
+		name, way string
+		means     error
+	}{{movedFile, "to", ErrMoved}, {fillingFile, "from", ErrUnfinished}} {
+		where, err := n.read(ctx, note.name)
+		if err != nil {
+			return fmt.Errorf("looking whether it was moved: %w", err)
+		}
+		if where != nil {
+			return fmt.Errorf("%w: %s the %s", note.means, note.way, where)
+		}
 	}
 	return nil
 }

@@ -21,7 +21,10 @@ import (
 const (
 	// attemptTimeout is how long an answer of a cluster is waited for before
 	// the request is made again.
-	attemptTimeout = 5 * time.Second
+	attemptTimeout = 3 * time.Second
+
+	// slowAttempt is attemptTimeout for what may take the cluster long.
+	slowAttempt = 10 * time.Second
 
 	// clusterPatience is for how long a request is made again. It is much
 	// shorter than the shortest time that a stream knows ids for, a minute, so
@@ -65,6 +68,9 @@ func (l *line) current() context.Context {
 // it.
 var errUnanswered = errors.New("no answer came from the cluster")
 
+// errBehind means that a server which is behind the leader was asked.
+var errBehind = errors.New("the cluster is not in step yet")
+
 // insist calls do, in a cluster until it succeeds, fails for good, or
 // clusterPatience is over.
 func (e *Engine) insist(ctx context.Context, do func(context.Context) error) error {
@@ -77,11 +83,16 @@ func (e *Engine) insistFor(ctx context.Context, attempt, patience time.Duration,
 		defer cancel()
 		return do(try)
 	}
-	deadline := time.Now().Add(patience)
+	began, told := time.Now(), false
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
 		err := e.attempt(ctx, attempt, do)
-		if !isTemporary(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		waited := time.Since(began)
+		if !isTemporary(err) || ctx.Err() != nil || waited > patience {
 			return err
+		}
+		if waited > attempt && !told {
+			e.log.Warn("the cluster does not do what it was asked; asking again", "after", waited, "err", err)
+			told = true
 		}
 		select {
 		case <-time.After(wait):
@@ -106,7 +117,7 @@ func (e *Engine) attempt(ctx context.Context, timeout time.Duration, do func(con
 // isTemporary tells whether the same request may succeed in a moment.
 func isTemporary(err error) bool {
 	for _, passing := range []error{
-		errUnanswered, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
+		errUnanswered, errBehind, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrNoServers, nats.ErrReconnectBufExceeded,
 		jetstream.ErrNoStreamResponse, jetstream.ErrAsyncPublishTimeout, jetstream.ErrTooManyStalledMsgs,
 	} {
 		if errors.Is(err, passing) {
@@ -234,7 +245,7 @@ func (e *Engine) purgeUpToNow(ctx context.Context, stream jetstream.Stream, subj
 	if err != nil {
 		return err
 	}
-	return e.insistFor(ctx, purgeTimeout, purgeTimeout, func(ctx context.Context) error {
+	return e.insistFor(ctx, slowAttempt, purgeTimeout, func(ctx context.Context) error {
 		return stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(last+1))
 	})
 }

@@ -84,14 +84,22 @@ func TestTheExampleOfSeveralReplicasWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { outside.Close() })
+	ended, running, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		outside.Close()
+		_, _ = io.Copy(io.Discard, ended) // which the servers have the other end of
+	})
 	shell := exec.CommandContext(t.Context(), "sh", "-e", "-c", ports.Replace(string(block[1])))
-	shell.Dir, shell.ExtraFiles = s.dir, []*os.File{inside}
+	shell.Dir, shell.ExtraFiles = s.dir, []*os.File{inside, running}
 	shell.Env = append(os.Environ(), "PATH="+s.dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	if err := shell.Run(); err != nil { // the servers go on, and have no output, whose end would be waited for
 		t.Fatal(err)
 	}
 	inside.Close()
+	running.Close()
 
 	settings := fmt.Sprintf(botSettings, s.tenant.URL) + ports.Replace(string(line)) + "\n"
 	if err := os.WriteFile(filepath.Join(s.dir, "auditbot.yml"), []byte(settings), 0o666); err != nil {
@@ -145,7 +153,8 @@ func (s *surroundings) startCluster(t *testing.T) (kill func()) {
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	c := clustertest.StartNodes(t, 1)
-	dir := t.TempDir()
+	patient := newPatient(t)
+	dir := patient.dir
 	key, err := decodeKey("AUDITBOT_KEY", rightKey)
 	if err != nil {
 		t.Fatal(err)
@@ -161,14 +170,13 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	run := func(nats, data string, args ...string) (status int, text string) {
-		settings := fmt.Sprintf("instances: [{name: contoso, tenant: contoso.com}]\naccess: {everyone: true}\nengine: {data_dir: %q%s}\n", filepath.Join(dir, data), nats)
+		settings := fmt.Sprintf("%sengine: {data_dir: %q%s}\n", patient.settings, filepath.Join(dir, data), nats)
 		path := filepath.Join(dir, "auditbot.yml")
 		if err := os.WriteFile(path, []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		environ := map[string]string{"AUDITBOT_KEY": rightKey}
-		p := &program{ctx: t.Context(), getenv: func(name string) string { return environ[name] }, stdin: strings.NewReader(""), stdout: &out, stderr: &out}
+		p := &program{ctx: t.Context(), getenv: func(name string) string { return patient.environ[name] }, stdin: strings.NewReader(""), stdout: &out, stderr: &out}
 		status = p.run(append(args, "--config", path))
 		return status, out.String()
 	}

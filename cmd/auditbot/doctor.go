@@ -444,6 +444,9 @@ func doctorOf(s settings, getenv func(string) string, e *engine.Engine, api *sla
 			},
 			func(ctx context.Context) []commands.Check {
 				key := named("key", commands.Good("AUDITBOT_KEY opens the data folder"))
+				if e.Clustered() {
+					key.Found = "AUDITBOT_KEY opens what is in the cluster"
+				}
 				return append([]commands.Check{key}, checkEngine(ctx, e)...)
 			},
 			func(ctx context.Context) []commands.Check { return checkTenants(ctx, s, getenv, e, as, c) },

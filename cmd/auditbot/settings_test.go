@@ -39,12 +39,17 @@ func TestSettingsThatCannotBeMeant(t *testing.T) {
 		return "instances: [{name: contoso, tenant: contoso.onmicrosoft.com, " + more + "}]\n"
 	}
 	for text, want := range map[string]string{
-		"":                                           "there must be one",
-		"instances: []":                              "there must be one",
-		good + "acess: {everyone: true}":             "line 2: there is no key acess; did you mean access?",
-		good + "access: {analyst: {}}":               "did you mean access.analysts?",
-		good + "access:\n  analysts: {usrs: []}":     "line 3: there is no key access.analysts.usrs; did you mean access.analysts.users?",
-		good + "zzz: 1":                              "keys here are slack, access, instances, engine, retention, serve, log",
+		"":                                       "there must be one",
+		"instances: []":                          "there must be one",
+		good + "acess: {everyone: true}":         "line 2: there is no key acess; did you mean access?",
+		good + "access: {analyst: {}}":           "did you mean access.analysts?",
+		good + "access:\n  analysts: {usrs: []}": "line 3: there is no key access.analysts.usrs; did you mean access.analysts.users?",
+		good + "zzz: 1":                          "keys here are slack, access, instances, engine, retention, serve, log",
+		good + "engine: {nats_url: nats.contoso.com}":                "is not an address as tls://nats1.contoso.com:4222",
+		good + "engine: {nats_url: 'nats://nats.contoso.com'}":       "nats://nats.contoso.com must begin with tls://",
+		good + "engine: {nats_url: 'nats://127.0.0.1,nats://nats2'}": "nats://nats2 must begin with tls://",
+		good + "engine: {nats_url: 'tls://bot:secret@nats1'}":        "leave out what is in front of the @",
+		good + "engine: {nats_credentials_file: bot.creds}":          "there is no engine.nats_url",
 		one("client-id: x"):                          "did you mean instances.client_id?",
 		one("auth: device"):                          `auth: "device" is not one of device_code, certificate, client_secret, password; did you mean device_code?`,
 		one("auth: secret"):                          "did you mean client_secret?",

@@ -109,6 +109,22 @@ func Start(t testing.TB) *Cluster {
 // cluster.
 func StartNodes(t testing.TB, n int) *Cluster {
 	t.Helper()
+	return start(t, n, "")
+}
+
+// StartAccounts is Start with a number of accounts, which know nothing of each
+// other; see AccountURL.
+func StartAccounts(t testing.TB, accounts int) *Cluster {
+	t.Helper()
+	var more strings.Builder
+	for i := range accounts {
+		fmt.Fprintf(&more, "a%d { jetstream: enabled, users: [ { user: a%[1]d, password: test } ] }\n", i)
+	}
+	return start(t, 3, "accounts {\n"+more.String()+"}\n")
+}
+
+func start(t testing.TB, n int, more string) *Cluster {
+	t.Helper()
 	ports := freePorts(t, 3*n)
 	var routes []string
 	for i := range n {
@@ -121,7 +137,7 @@ func StartNodes(t testing.TB, n int) *Cluster {
 		if n > 1 {
 			config += fmt.Sprintf("cluster { name: test, listen: 127.0.0.1:%d, routes: [%s] }\n", ports[3*i+1], strings.Join(routes, ", "))
 		}
-		configs = append(configs, config)
+		configs = append(configs, config+more)
 	}
 	return StartConfigs(t, configs)
 }
@@ -167,6 +183,11 @@ func (c *Cluster) URL() string {
 		all = append(all, c.NodeURL(i))
 	}
 	return strings.Join(all, ",")
+}
+
+// AccountURL is URL for account i, which counts from 0, of StartAccounts.
+func (c *Cluster) AccountURL(i int) string {
+	return strings.ReplaceAll(c.URL(), "//", fmt.Sprintf("//a%d:test@", i))
 }
 
 // NodeURL is the address of server i, which counts from 0.
