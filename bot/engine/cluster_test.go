@@ -72,7 +72,7 @@ func TestReplicasShareACluster(t *testing.T) {
 	fill(t, one)
 	wantFilled(t, two)
 	for name, config := range streamsAt(t, c.URL()) {
-		if config.Replicas != replicas || config.AllowDirect || config.Duplicates < time.Minute {
+		if config.Replicas != replicas || config.AllowDirect || config.Duplicates < 30*time.Second {
 			t.Errorf("%s has %+v", name, config)
 		}
 	}
