@@ -113,13 +113,14 @@ func (c *chaos) addBot(name string, env ...string) {
 // run is the whole of it: the trouble, its end, one more death, and the verdict.
 func (c *chaos) run(commands, kills int) {
 	c.t.Helper()
-	c.slack.Odds(*chaosSeed, slackTrouble(rand.New(rand.NewPCG(*chaosSeed, 4)))...)
 	over := make(chan struct{})
 	var people sync.WaitGroup
 	people.Go(func() { c.signIn(over) })
 	for _, v := range c.bots {
 		v.start()
 	}
+	c.await(c.ask("!help", chaosOther)) // what was written before it first listened, it does not read
+	c.slack.Odds(*chaosSeed, slackTrouble(rand.New(rand.NewPCG(*chaosSeed, 4)))...)
 	c.typeAll(commands, kills)
 	c.slack.Odds(0)
 	c.tenant.Calm()
