@@ -31,6 +31,17 @@ func at(t testing.TB, url string) Config {
 	return Config{Dir: t.TempDir(), Key: testKey, Cluster: Cluster{URL: url}, AckWait: crashAckWait}
 }
 
+// oneCluster has room for one test that runs three servers: the others in this
+// package measure time, and have the processors too.
+var oneCluster = make(chan struct{}, 1)
+
+func startCluster(t testing.TB) *clustertest.Cluster {
+	t.Helper()
+	oneCluster <- struct{}{}
+	t.Cleanup(func() { <-oneCluster })
+	return clustertest.Start(t)
+}
+
 // streamsAt are the configurations of all streams of a cluster, by name.
 func streamsAt(t testing.TB, url string) map[string]jetstream.StreamConfig {
 	t.Helper()
@@ -61,7 +72,7 @@ func jetStreamAt(t testing.TB, url string) jetstream.JetStream {
 
 func TestReplicasShareACluster(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	var out lockedBuffer
 	config := at(t, c.URL())
 	config.Log = slog.New(slog.NewTextHandler(&out, nil))
@@ -110,7 +121,7 @@ func largestValue(t *testing.T, c *clustertest.Cluster) {
 
 func TestReplicasThatStartTogetherMakeOneSetOfStreams(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	engines := make([]*Engine, 3)
 	var starting sync.WaitGroup
 	for i := range engines {
@@ -306,7 +317,7 @@ func TestAnItemWhoseAnswerWasLostIsFresh(t *testing.T) {
 // a server that may be behind.
 func TestKeysAreTheNewest(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	e := openAt(t, c.URL())
 	b := e.Bucket(Heard)
 	if keys, err := b.Keys(t.Context()); len(keys) != 0 || err != nil {
@@ -421,7 +432,7 @@ func (l *load) check(ctx context.Context, e *Engine) {
 // answers nothing, which is noticed after 10 to 15 seconds.
 func TestTheDeathOfAServerLosesNothing(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	underLoad(t, c, func(progress func()) {
 		i := leader(t, c, inboxConfig.Name)
 		c.Kill(i)
@@ -505,7 +516,7 @@ func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(progress func(
 // Without a majority nothing can be stored. Whoever waits goes on afterwards.
 func TestAnOutageOfTheClusterIsWaitedOut(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	e := openAt(t, c.URL())
 	got := make(chan string, 1)
 	go func() {

@@ -74,9 +74,11 @@ func start(t *testing.T, role, dir string, env ...string) *child {
 		"GORACE=atexit_sleep_ms=0") // else -race keeps a child that is done for a second
 	c.cmd.Env = append(c.cmd.Env, env...)
 	c.cmd.Stderr = &c.err
-	out, err := c.cmd.StdoutPipe()
+	out, in, err := os.Pipe() // of StdoutPipe's, what was not read yet is lost when the child is waited for
 	if err == nil {
-		err = c.cmd.Start()
+		c.cmd.Stdout = in
+		t.Cleanup(func() { out.Close() })
+		err = errors.Join(c.cmd.Start(), in.Close())
 	}
 	if err != nil {
 		t.Fatal(err)

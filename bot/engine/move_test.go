@@ -33,7 +33,7 @@ func wantRefusedAs(t *testing.T, c Config, want error) {
 // it is can be opened.
 func TestEverythingIsMovedThereAndBack(t *testing.T) {
 	t.Parallel()
-	c := clustertest.Start(t)
+	c := startCluster(t)
 	first := Config{Dir: filled(t), Key: testKey}
 	there, back := at(t, c.URL()), Config{Dir: t.TempDir(), Key: testKey, AckWait: crashAckWait}
 
