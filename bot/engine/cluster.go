@@ -365,12 +365,12 @@ func (e *Engine) streamsThere(ctx context.Context) (names []string, err error) {
 }
 
 // Those that are connected each have a key in the bucket Links, which is kept
-// for a minute, so that nothing is moved away from under them. Whoever moves the
+// for half a minute, so that nothing is moved away from under them. Whoever moves the
 // data has another.
 const (
 	replicaPrefix = "replica/"
 	moverKey      = "mover"
-	beatEvery     = 20 * time.Second
+	beatEvery     = 10 * time.Second
 )
 
 // enter says that we are here, and stays. Whoever moves the data says so first
@@ -438,7 +438,7 @@ func (e *Engine) leave() {
 	e.cluster.stop()
 	e.cluster.beats.Wait()
 	if e.buckets[bucketPrefix+Links] == nil || !e.nc.IsConnected() {
-		return // it is forgotten in a minute
+		return // it is forgotten in half a minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
 	defer cancel()
@@ -447,7 +447,7 @@ func (e *Engine) leave() {
 	}
 }
 
-// others counts those that are connected, or were until a minute ago and did not
+// others counts those that are connected, or were until half a minute ago and did not
 // say that they left. The leader is asked: it knows the newest.
 func (e *Engine) others(ctx context.Context) (n int, err error) {
 	links := e.Bucket(Links)

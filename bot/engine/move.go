@@ -168,7 +168,7 @@ func (m *mover) hold(ctx context.Context, lost context.CancelCauseFunc, key []by
 	}
 	links := m.from.Bucket(Links)
 	if m.revision, err = links.Create(ctx, moverKey, nil); errors.Is(err, ErrConflict) {
-		return fmt.Errorf("%w: it is being moved already, or was until a minute ago", ErrInUse)
+		return fmt.Errorf("%w: it is being moved already, or was until half a minute ago", ErrInUse)
 	}
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (m *mover) alone(ctx context.Context) error {
 	}
 	n, err := m.from.others(ctx)
 	if err == nil && n > 0 {
-		err = fmt.Errorf("%w: %d processes are connected, or were until a minute ago", ErrInUse, n)
+		err = fmt.Errorf("%w: %d processes are connected, or were until half a minute ago", ErrInUse, n)
 	}
 	return err
 }
@@ -215,7 +215,7 @@ func (m *mover) release() {
 	if m.from.cluster != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
-		_ = m.from.Bucket(Links).Delete(ctx, moverKey) // else it is forgotten in a minute
+		_ = m.from.Bucket(Links).Delete(ctx, moverKey) // else it is forgotten in half a minute
 	}
 }
 
