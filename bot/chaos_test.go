@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	chaosCommands = flag.Int("chaos-commands", 0, "how many commands the chaos tests type, about 13 a second; 0 means as many as in CI")
+	chaosCommands = flag.Int("chaos-commands", 0, "how many commands the chaos tests type, about 16 a second; 0 means as many as in CI")
 	chaosKills    = flag.Int("chaos-kills", 0, "how often the chaos tests kill something meanwhile; 0 means as often as in CI")
 	chaosReplicas = flag.Int("chaos-replicas", 3, "how many replicas TestChaosInACluster has")
 	chaosSeed     = flag.Uint64("chaos-seed", 1, "what goes wrong in the chaos tests")
@@ -31,7 +31,7 @@ var (
 // typing is how long after a command the next one is typed, on the average, and
 // unanswered how many wait for their answer before nobody types any more.
 const (
-	typing     = 75 * time.Millisecond
+	typing     = 60 * time.Millisecond
 	unanswered = 120
 )
 
@@ -89,7 +89,7 @@ func newChaos(t *testing.T) *chaos {
 	}
 	c.slack = &slacksim.Server{
 		Workspace: chaosWorkspace(), PingInterval: chaosSilence / 5, WarningTime: time.Second, AckTimeout: time.Second,
-		RetryAfter: []time.Duration{0, time.Second, 3 * time.Second}, // after that, only its history has them
+		RetryAfter: []time.Duration{0, 4 * time.Second, 20 * time.Second}, // after that, only its history has them
 	}
 	c.tenant = &tenantsim.Server{Tenant: chaosContoso(), Interval: time.Second, Latency: 20 * time.Millisecond, Seed: *chaosSeed, Odds: tenantTrouble()}
 	for _, start := range []func() error{c.slack.Start, c.tenant.Start} {
