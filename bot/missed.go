@@ -235,6 +235,9 @@ func (r *reading) hasNewReplies(m slack.Message) bool {
 	if m.ThreadTimestamp != "" && m.ThreadTimestamp != m.Timestamp {
 		return true // a reply that was sent to the channel, too
 	}
+	if len(m.ReplyUsers) == 1 && m.ReplyUsers[0] == r.self.user {
+		return false // all that is there is our answer
+	}
 	return m.ReplyCount > 0 && (m.LatestReply == "" || m.LatestReply >= tsOf(r.from))
 }
 

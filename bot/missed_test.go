@@ -99,6 +99,24 @@ func (s *stage) untilRead() {
 	s.t.Fatal("what was missed is not read")
 }
 
+func TestThreadsWithNothingButOurAnswersAreNotRead(t *testing.T) {
+	t.Parallel()
+	s := newStageOn(t, echo, once)
+	alone, talked := s.say("U0ADA", search+" one"), s.say("U0ADA", search+" two")
+	s.answered(alone, "ran")
+	s.answered(talked, "ran")
+	s.stop()
+	missed := s.sayIn("U0GRACE", incidents, talked.TS, search+" three")
+	s.start()
+	s.answered(missed, "ran")
+	s.untilRead()
+	for _, r := range s.slack.Requests() {
+		if r.Method == "conversations.replies" && r.Values.Get("ts") == alone.TS {
+			t.Error("a thread in which nobody but us replied is read")
+		}
+	}
+}
+
 func TestWhatWasWrittenInAnOutageIsAnsweredOnce(t *testing.T) {
 	t.Parallel()
 	s := newStageOn(t, echo, once)
