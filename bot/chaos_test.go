@@ -22,7 +22,7 @@ import (
 
 var (
 	chaosCommands = flag.Int("chaos-commands", 0, "how many commands the chaos tests type, about 16 a second; 0 means as many as in CI")
-	chaosKills    = flag.Int("chaos-kills", 0, "how often the chaos tests kill something meanwhile; 0 means as often as in CI")
+	chaosKills    = flag.Int("chaos-kills", 0, "how often the chaos tests kill, restart or halt something meanwhile, two times in three with SIGKILL; 0 means as often as in CI")
 	chaosReplicas = flag.Int("chaos-replicas", 3, "how many replicas TestChaosInACluster has")
 	chaosSeed     = flag.Uint64("chaos-seed", 1, "what goes wrong in the chaos tests")
 	chaosDir      = flag.String("chaos-dir", "", "where the chaos tests leave the bots' logs and the stories of what went wrong: a new folder. Nowhere if it is not given")
