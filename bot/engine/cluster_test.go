@@ -706,3 +706,13 @@ func TestInACluster(t *testing.T) {
 		t.Run(name, test)
 	}
 }
+
+// Whoever moves the data must not find nobody there while a replica is.
+func TestAReplicaIsThereBetweenItsBeats(t *testing.T) {
+	t.Parallel()
+	for _, c := range bucketConfigs {
+		if c.Bucket == bucketPrefix+Links && c.TTL < 3*beatEvery {
+			t.Errorf("a key is kept for %v and written every %v", c.TTL, beatEvery)
+		}
+	}
+}
