@@ -164,6 +164,7 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
+	t.seeAge()
 	if gone, err := b.takenBack(ctx, t); gone || err != nil {
 		return err
 	}
