@@ -136,6 +136,36 @@ func TestSomebodyWhoIsNotServedIsToldOnce(t *testing.T) {
 	if !p.mayBeTold("U1") {
 		t.Error("not told again after 10 minutes")
 	}
+	p.told["U1"] = time.Now().Add(-tellAgain)
+	if p.forget(); len(p.told) != 1 {
+		t.Errorf("%d people are remembered", len(p.told))
+	}
+}
+
+// Who is in a user group is known only once a command is in the inbox.
+func TestSomebodyWhoIsInNoGroupIsToldOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, echo)
+	s.stop()
+	s.change = func(b *Bot) { b.Access.Groups = []string{"S0NONE"} }
+	s.start()
+	for range 3 {
+		s.say("U0MALLORY", "!help")
+	}
+	told := func() (n int) {
+		for _, m := range s.slack.History(incidents) {
+			if m.EphemeralTo == "U0MALLORY" && strings.Contains(m.Text, "not on the list") {
+				n++
+			}
+		}
+		return n
+	}
+	s.until(func() bool { return told() > 0 })
+	s.reply(s.say("U0ADA", search), "ran")
+	s.stop() // which waits for all that is under way
+	if n := told(); n != 1 {
+		t.Errorf("they are told %d times", n)
+	}
 }
 
 // A search may run for hours.

@@ -164,6 +164,7 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	if err := b.load(ctx, t); err != nil {
 		return err
 	}
+	t.seeAge()
 	if gone, err := b.takenBack(ctx, t); gone || err != nil {
 		return err
 	}
@@ -188,6 +189,9 @@ func (b *Bot) admit(ctx context.Context, t *task) (r *refusal, err error) {
 func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 	b.dropQueued(ctx, t)
 	b.unlist(ctx, t)
+	if r == notListed && !t.again && b.Access.here(t.Message) == nil && !b.people.mayBeTold(t.User) {
+		r = &refusal{reason: r.reason} // told of late: nobody's refusals are to keep the workers busy
+	}
 	return b.ended(t, b.refuse(ctx, t, r))
 }
 

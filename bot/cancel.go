@@ -54,7 +54,9 @@ func (k *tasks) queue(t *task) {
 func (k *tasks) drop(t *task) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.queued, t.id)
+	if k.queued[t.id] == t {
+		delete(k.queued, t.id)
+	}
 }
 
 // find is the command with this id if it runs or waits for its turn, or nil.
@@ -68,7 +70,9 @@ func (k *tasks) find(id string) *task {
 // worker alone changes its state.
 func (k *tasks) end(t *task) {
 	k.mu.Lock()
-	delete(k.running, t.id)
+	if k.running[t.id] == t { // else another worker has it by now
+		delete(k.running, t.id)
+	}
 	k.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -283,3 +283,22 @@ func TestASearchThatWaitsForItsTurnEndsWithTheRightToIt(t *testing.T) {
 		t.Errorf("%d still wait for their turn", len(left))
 	}
 }
+
+// A worker that has lost its item ends after another has begun with it.
+func TestALateEndDoesNotHideTheWorkerAfterIt(t *testing.T) {
+	t.Parallel()
+	k := tasks{running: map[string]*task{}, queued: map[string]*task{}}
+	before, after := &task{id: "1"}, &task{id: "1"}
+	k.begin(before)
+	k.begin(after)
+	k.end(before)
+	if k.find("1") != after {
+		t.Error("the one that runs is not found")
+	}
+	k.queue(after)
+	k.drop(before)
+	k.end(after)
+	if k.find("1") != after {
+		t.Error("the one that waits is not found")
+	}
+}

@@ -169,10 +169,11 @@ func (b *Bot) cancelIfLeft(ctx context.Context, n *code) {
 	}
 }
 
-// forget makes Slack be asked again.
+// forget makes Slack be asked again, and forgets who may be told anew anyway.
 func (p *people) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.users)
 	clear(p.groups)
+	maps.DeleteFunc(p.told, func(_ string, at time.Time) bool { return time.Since(at) >= tellAgain })
 }

@@ -25,6 +25,14 @@ func (t *task) late() string {
 	return fmt.Sprintf("Written at %s UTC; it reached me only now.", t.Sent().Format("15:04"))
 }
 
+// seeAge makes t late if it lay in the inbox for long before anybody took it:
+// nobody was there, or too much was before it. It may have been edited meanwhile.
+func (t *task) seeAge() {
+	if t.Resumed == 0 && !t.Late && t.began.Sub(t.Sent()) > lateAfter {
+		t.Late, t.Unsure = true, t.Clicked == ""
+	}
+}
+
 // takenBack tells whether the message of t was edited or deleted before it came.
 // It is asked only for one that nothing was done for yet.
 func (b *Bot) takenBack(ctx context.Context, t *task) (bool, error) {

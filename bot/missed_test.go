@@ -368,6 +368,43 @@ func TestAnEventThatComesLateIsAnsweredLate(t *testing.T) {
 	}
 }
 
+// What was filed right before an outage was acknowledged, so it is neither sent
+// again nor missed.
+func TestWhatLayInTheInboxForLongIsSentNoCode(t *testing.T) {
+	t.Parallel()
+	s := newStageOn(t, func(ctx context.Context, env commands.Env, line string) (commands.Reply, error) {
+		if line == search {
+			return commands.Reply{}, &commands.NeedSignIn{Instance: "contoso", Err: signin.ErrNotSignedIn}
+		}
+		return echo(ctx, env, line)
+	}, once)
+	s.untilRead()
+	s.stop()
+	s.instance.Tenant = "contoso.onmicrosoft.com"
+	filed := func(ago time.Duration, text string) slacksim.Message {
+		m := s.wrote(ago, incidents, "", text)
+		if err := s.bot.fileAllowed(t.Context(), Message{Team: s.bot.self.team, Channel: incidents, User: m.User, TS: m.TS, Text: text}); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	fresh, old, edited := filed(time.Minute, search+" soon"), filed(5*time.Hour, search), filed(4*time.Hour, search+" edited")
+	if err := s.slack.Edit(edited.User, incidents, edited.TS, "never mind"); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if text := s.answered(old, onlyNow); !strings.Contains(text, "I send no code for a command that reached me late") {
+		t.Errorf("the answer is %q", text)
+	}
+	if text := s.answered(fresh, "ran"); strings.Contains(text, onlyNow) {
+		t.Errorf("after a minute the answer is %q", text)
+	}
+	s.answered(s.say("U0ADA", search+" after"), "ran")
+	if all := s.answers(edited); len(all) != 0 {
+		t.Errorf("what was edited was answered with %q", all)
+	}
+}
+
 func TestWithoutTheScopesDirectMessagesAreReadAndChannelsAreNot(t *testing.T) {
 	t.Parallel()
 	s := newStageOn(t, echo, func(s *slacksim.Server) {

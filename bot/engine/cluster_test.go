@@ -603,6 +603,44 @@ func TestAReplicaWithTheOldKeyEnds(t *testing.T) {
 	}
 }
 
+// Until it ends, it may be handed what it cannot read, which others can.
+func TestAReplicaWithTheOldKeyLosesNoItem(t *testing.T) {
+	t.Parallel()
+	c := clustertest.StartNodes(t, 1)
+	var out lockedBuffer
+	config := at(t, c.URL())
+	config.Log = slog.New(slog.NewTextHandler(&out, nil))
+	old := openConfig(t, config)
+	both := at(t, c.URL())
+	both.Key, both.OldKey = otherKey, testKey
+	e := openConfig(t, both)
+	working, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- old.Work(working, 1, func(context.Context, Item) error { return nil }) }()
+	if _, err := e.File(t.Context(), "new", []byte("sealed under the new key")); err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		if strings.Contains(out.String(), "cannot be read") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // nothing else tells of it
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	got := ""
+	if err := e.Work(ctx, 1, func(_ context.Context, item Item) error { got = string(item.Data); cancel(); return nil }); err != nil {
+		t.Error(err)
+	}
+	if got != "sealed under the new key" || !strings.Contains(out.String(), "cannot be read") {
+		t.Errorf("the item has %q; the log of the old one is\n%s", got, out.String())
+	}
+}
+
 func TestAnInspectionTellsWhichServersAreAway(t *testing.T) {
 	t.Parallel()
 	var i Inspection
@@ -666,5 +704,15 @@ func TestInACluster(t *testing.T) {
 	}
 	for name, test := range tests { // they run when this function has returned
 		t.Run(name, test)
+	}
+}
+
+// Whoever moves the data must not find nobody there while a replica is.
+func TestAReplicaIsThereBetweenItsBeats(t *testing.T) {
+	t.Parallel()
+	for _, c := range bucketConfigs {
+		if c.Bucket == bucketPrefix+Links && c.TTL < 3*beatEvery {
+			t.Errorf("a key is kept for %v and written every %v", c.TTL, beatEvery)
+		}
 	}
 }

@@ -192,6 +192,11 @@ func giveBack(items jetstream.MessagesContext) {
 func (e *Engine) handle(working context.Context, msg jetstream.Msg, do func(context.Context, Item) error) {
 	ctx := context.WithoutCancel(working)
 	item, err := e.item(msg)
+	if err != nil && e.cluster != nil {
+		e.log.Error("an item that cannot be read is left to others", "subject", msg.Subject(), "err", err)
+		_ = msg.NakWithDelay(retryDelay(item.Tries)) // it may be under a key that is newer than ours
+		return
+	}
 	if err != nil {
 		e.log.Error("dropping an item that cannot be read", "subject", msg.Subject(), "err", err)
 		_ = msg.TermWithReason("does not open") // else it comes back, and here again
@@ -242,7 +247,7 @@ func (e *Engine) item(msg jetstream.Msg) (Item, error) {
 	}
 	data, err := e.seal.open(inboxConfig.Name, msg.Subject(), msg.Data())
 	if err != nil {
-		return Item{}, err
+		return Item{Tries: int(meta.NumDelivered)}, err
 	}
 	again := meta.NumDelivered > 1 || meta.Sequence.Stream <= e.before
 	return Item{ID: id, Data: data, Tries: int(meta.NumDelivered), Again: again, Received: meta.Timestamp.UTC()}, nil
