@@ -83,11 +83,15 @@ func (g gap) with(other gap) gap {
 	return g
 }
 
-// Answers are conversations and threads that commands came from.
+// Answers are conversations and threads that commands came from, and those that
+// were read after an outage.
 type answers struct {
-	Places  map[string]string `json:"places,omitempty"`  // their kinds ("im"), by id
-	Threads []string          `json:"threads,omitempty"` // "C0123ABCD/1700000000.000100"
+	Places  map[string]string    `json:"places,omitempty"`  // their kinds ("im"), by id
+	Threads []string             `json:"threads,omitempty"` // "C0123ABCD/1700000000.000100"
+	Read    map[string]time.Time `json:"read,omitempty"`    // up to when, by "C0123ABCD/", with its threads, or as in Threads
 }
+
+func (a answers) none() bool { return len(a.Places)+len(a.Threads)+len(a.Read) == 0 }
 
 func newHearing() *hearing {
 	return &hearing{by: rand.Text(), wake: make(chan struct{}, 1), read: make(chan struct{}, 1)}
@@ -182,6 +186,21 @@ func (h *hearing) answered(m Message) {
 			signal(h.wake)
 		}
 	}
+}
+
+// wasRead notes, at once, that nothing is missed any more of what was written in
+// a conversation or thread until a time.
+func (h *hearing) wasRead(name string, until time.Time) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answers.Read == nil {
+		h.answers.Read = map[string]time.Time{}
+	}
+	h.answers.Read[name] = until
+	signal(h.wake)
 }
 
 // first tells whether what is to be noted was not for a day. It expects mu to
@@ -377,13 +396,13 @@ func (b *Bot) writeAnswers(ctx context.Context) error {
 	h.mu.Lock()
 	all := h.answers
 	h.answers = answers{}
-	if len(all.Places)+len(all.Threads) > 0 {
+	if !all.none() {
 		maps.DeleteFunc(h.noted, func(_ string, at time.Time) bool { return time.Since(at) > noteAgain })
 	}
 	h.mu.Unlock()
-	for len(all.Places)+len(all.Threads) > 0 {
+	for !all.none() {
 		n := min(len(all.Threads), maxNoted)
-		value, err := json.Marshal(answers{all.Places, all.Threads[:n]})
+		value, err := json.Marshal(answers{all.Places, all.Threads[:n], all.Read})
 		if err == nil {
 			_, err = b.Engine.Bucket(engine.Heard).Put(ctx, notedKey+rand.Text(), value)
 		}
@@ -404,7 +423,11 @@ func (h *hearing) putBack(all answers) {
 		all.Places = map[string]string{}
 	}
 	maps.Copy(all.Places, h.answers.Places)
-	h.answers = answers{all.Places, append(all.Threads, h.answers.Threads...)}
+	if all.Read == nil {
+		all.Read = map[string]time.Time{}
+	}
+	maps.Copy(all.Read, h.answers.Read)
+	h.answers = answers{all.Places, append(all.Threads, h.answers.Threads...), all.Read}
 }
 
 // answersNoted are the conversations and threads that commands came from in the
@@ -414,7 +437,7 @@ func (b *Bot) answersNoted(ctx context.Context) (answers, error) {
 	if err != nil {
 		return answers{}, err
 	}
-	all := answers{Places: map[string]string{}}
+	all := answers{Places: map[string]string{}, Read: map[string]time.Time{}}
 	for _, key := range keys {
 		if !strings.HasPrefix(key, notedKey) {
 			continue
@@ -424,6 +447,9 @@ func (b *Bot) answersNoted(ctx context.Context) (answers, error) {
 			return answers{}, err
 		}
 		maps.Copy(all.Places, some.Places)
+		for name, until := range some.Read {
+			all.Read[name] = later(all.Read[name], until)
+		}
 		all.Threads = append(all.Threads, some.Threads...)
 	}
 	slices.SortFunc(all.Threads, func(a, b string) int {

@@ -81,6 +81,7 @@ type conversation struct {
 type reading struct {
 	*Bot
 	gap
+	known  answers
 	from   time.Time       // no more than missedAtMost before the gap ends
 	looked map[string]bool // threads, as "C0123ABCD/1700000000.000100", whose replies are read, or known to be older
 	found  int             // commands
@@ -89,7 +90,7 @@ type reading struct {
 // readGap files the commands that were written in g. With an error it has to be
 // read again.
 func (b *Bot) readGap(ctx context.Context, g gap, known answers) error {
-	r := &reading{Bot: b, gap: g, from: later(g.From, time.Now().Add(-missedAtMost)), looked: map[string]bool{}}
+	r := &reading{Bot: b, gap: g, known: known, from: later(g.From, time.Now().Add(-missedAtMost)), looked: map[string]bool{}}
 	if !r.from.Before(g.Until) {
 		b.Log.Warn("what was written while nobody listened is too old to be read", "until", g.Until)
 		return nil
@@ -98,12 +99,12 @@ func (b *Bot) readGap(ctx context.Context, g gap, known answers) error {
 	defer cancel()
 	ctx = unhurried(ctx, ctx)
 	b.Log.Info("reading what was written while nobody listened", "from", r.from, "until", g.Until)
-	places, err := r.places(ctx, known)
+	places, err := r.places(ctx)
 	if err != nil {
 		return err
 	}
 	r.all(ctx, places)
-	r.all(ctx, r.threads(places, known))
+	r.all(ctx, r.threads(places))
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return context.Cause(ctx)
 	} else if err != nil {
@@ -115,8 +116,8 @@ func (b *Bot) readGap(ctx context.Context, g gap, known answers) error {
 
 // threads are those in which we answered and that were not seen in their
 // conversations, the newest first.
-func (r *reading) threads(places []conversation, known answers) (all []conversation) {
-	for _, thread := range known.Threads {
+func (r *reading) threads(places []conversation) (all []conversation) {
+	for _, thread := range r.known.Threads {
 		id, ts, _ := strings.Cut(thread, "/")
 		i := slices.IndexFunc(places, func(p conversation) bool { return p.id == id })
 		if i >= 0 && !r.looked[thread] {
@@ -153,15 +154,25 @@ func (r *reading) all(ctx context.Context, places []conversation) {
 	}
 }
 
-// read files the commands in a place.
+// read files the commands in a place. Up to when that was done is noted, so that
+// a reading that is cut off again and again gets on all the same.
 func (r *reading) read(ctx context.Context, p conversation) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	rest, look := *r, (*reading).conversation
+	rest.from = later(r.from, r.known.Read[p.name()].Add(-overlap))
 	if p.thread != "" {
-		return r.thread(ctx, p)
+		look = (*reading).thread
 	}
-	return r.conversation(ctx, p)
+	err := look(&rest, ctx, p)
+	if r.found = rest.found; err != nil {
+		return err
+	}
+	r.heard.wasRead(p.name(), r.Until)
+	return nil
 }
+
+func (p conversation) name() string { return p.id + "/" + p.thread }
 
 // file files what was found in one place, in the order in which it was written.
 func (r *reading) file(ctx context.Context, found []Message) error {
@@ -295,7 +306,7 @@ var kindsOf = []struct{ theirs, ours, scope string }{
 // places are the conversations in which commands are answered, first those where
 // there were some of late. Of a channel it has to be known that it is not shared
 // with another organisation, which its messages do not say.
-func (r *reading) places(ctx context.Context, known answers) ([]conversation, error) {
+func (r *reading) places(ctx context.Context) ([]conversation, error) {
 	var all []conversation
 	for _, kind := range kindsOf {
 		if kind.ours != "im" && len(r.Access.Channels) == 0 && !r.Access.Everyone {
@@ -309,8 +320,8 @@ func (r *reading) places(ctx context.Context, known answers) ([]conversation, er
 			return nil, fmt.Errorf("listing conversations to read: %w", err)
 		}
 		if err != nil && kind.ours == "im" { // in those, only those who may ask are listened to
-			for _, id := range slices.Sorted(maps.Keys(known.Places)) {
-				if known.Places[id] == "im" {
+			for _, id := range slices.Sorted(maps.Keys(r.known.Places)) {
+				if r.known.Places[id] == "im" {
 					all = append(all, conversation{id: id, kind: "im"})
 				}
 			}
@@ -321,13 +332,13 @@ func (r *reading) places(ctx context.Context, known answers) ([]conversation, er
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b conversation) int { return cmp.Compare(age(known, a), age(known, b)) })
+	slices.SortStableFunc(all, func(a, b conversation) int { return cmp.Compare(r.age(a), r.age(b)) })
 	return all, nil
 }
 
 // age is 0 for a conversation from which a command came of late, else 1.
-func age(known answers, p conversation) int {
-	if _, ok := known.Places[p.id]; ok {
+func (r *reading) age(p conversation) int {
+	if _, ok := r.known.Places[p.id]; ok {
 		return 0
 	}
 	return 1

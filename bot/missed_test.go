@@ -691,3 +691,31 @@ func TestSlimmedKeepsWhatIsNoList(t *testing.T) {
 		}
 	}
 }
+
+func TestAReadingThatIsCutOffGoesOnWhereItWas(t *testing.T) {
+	atPace(t, func(t *testing.T, s *strict) {
+		var h heap
+		s.inbox, s.Access.Everyone, s.self.team, s.heard = h.take, true, "T0CONTOSO", newHearing()
+		missed := gap{s.began.Add(-90 * time.Minute), s.began.Add(-time.Minute)}
+		for i := range 3 {
+			for _, channel := range []string{incidents, "G0INSIDER"} {
+				s.slack.Add(slacksim.Message{Channel: channel, TS: tsOf(missed.From.Add(time.Duration(i) * 10 * time.Minute)), User: "U0ADA", Text: "!help " + channel})
+			}
+		}
+		if err := s.readGap(t.Context(), missed, answers{}); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.filed()) != 6 || !s.heard.answers.Read[incidents+"/"].Equal(missed.Until) {
+			t.Fatalf("%q are filed, and read are %v", h.filed(), s.heard.answers.Read)
+		}
+		delete(s.heard.answers.Read, "G0INSIDER/") // as if the next start had come before
+		again := heap{}
+		s.inbox = again.take
+		if err := s.readGap(t.Context(), missed, s.heard.answers); err != nil {
+			t.Fatal(err)
+		}
+		if want := slices.Repeat([]string{"!help G0INSIDER"}, 3); !slices.Equal(again.filed(), want) {
+			t.Errorf("filed again are %q, want %q", again.filed(), want)
+		}
+	})
+}
