@@ -258,6 +258,7 @@ func (b *Bot) look(ctx context.Context, t *task) error {
 			return err
 		}
 		b.record(t, t.state.Result)
+		b.heard.answered(t.Message)
 	}
 	return nil
 }
