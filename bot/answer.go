@@ -114,6 +114,15 @@ func (b *Bot) newTask(item engine.Item) *task {
 // long tells whether t goes on after a restart.
 func (t *task) long() bool { return slices.Contains(long, t.name) }
 
+// hand is what t counts to of what its person has in hand, and how much that may
+// be.
+func (t *task) hand() (whose string, most int) {
+	if t.Cancels != "" || t.name == "cancel" {
+		return t.User + " cancels", handfulCancels
+	}
+	return t.User, handful
+}
+
 func (t *task) isCancelled() bool {
 	select {
 	case <-t.cancelled:
@@ -148,6 +157,11 @@ func (b *Bot) answer(ctx context.Context, item engine.Item) error {
 	}
 	t.line, t.name = line, b.nameOf(line)
 	t.log = t.log.With("command", t.name, "channel", t.Channel, "user", t.User)
+	whose, most := t.hand()
+	if !b.hands.take(whose, most) {
+		return errTooMany
+	}
+	defer b.hands.drop(whose)
 	ctx, cancel := context.WithTimeout(ctx, t.patience()+afterPatience)
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
@@ -244,6 +258,7 @@ func (b *Bot) look(ctx context.Context, t *task) error {
 			return err
 		}
 		b.record(t, t.state.Result)
+		b.heard.answered(t.Message)
 	}
 	return nil
 }

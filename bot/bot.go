@@ -84,6 +84,7 @@ type Bot struct {
 	tasks  tasks
 	quick  *lineup
 	long   *lineup
+	hands  hands
 	heard  *hearing
 	life   context.Context // done when the bot is to stop
 	late   context.Context // done when what is left of the commands is to be left to the next start

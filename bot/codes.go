@@ -162,12 +162,15 @@ func (b *Bot) codeByID(ctx context.Context, id string) (*code, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for a sign-in: %w", err)
 	}
+	var unread error // of others, which are in nobody's way, unless this is one
 	for _, place := range places {
-		if n, err := b.storedCode(ctx, place); err != nil || n != nil && n.ID == id {
-			return n, err
+		n, err := b.storedCode(ctx, place)
+		if n != nil && n.ID == id {
+			return n, nil
 		}
+		unread = cmp.Or(unread, err)
 	}
-	return nil, nil
+	return nil, unread
 }
 
 // lookAgain is how often a value is read that another replica is about to

@@ -126,6 +126,23 @@ func TestACodeIsKnownToEveryReplica(t *testing.T) {
 	one.allSettled()
 }
 
+func TestACodeThatCannotBeReadHidesNoOther(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, echo)
+	codes := s.engine.Bucket(engine.SignIns)
+	for _, code := range [][2]string{{"contoso/U00", "{"}, {"contoso/U0ADA", `{"id":"ADA"}`}, {"contoso/U0ZOE", "{"}} {
+		if _, err := codes.Put(t.Context(), code[0], []byte(code[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.bot.codeByID(t.Context(), "ADA"); n == nil || err != nil {
+		t.Errorf("the code is %v, %v", n, err)
+	}
+	if n, err := s.bot.codeByID(t.Context(), "another"); n != nil || err == nil {
+		t.Errorf("one that may be any of those is %v, and that is no error", n)
+	}
+}
+
 func TestACodeIsCancelledInAnotherReplica(t *testing.T) {
 	for name, cancel := range map[string]func(s *stage, id string) error{
 		"auth-reset": func(s *stage, _ string) error {

@@ -61,6 +61,10 @@ func TestAnAnswerIsRecognisedByAnyOfItsMarks(t *testing.T) {
 			if found, err := s.bot.answered(t.Context(), task); !found || err != nil {
 				t.Errorf("answered = %v, %v", found, err)
 			}
+			task.state.Step, s.bot.heard = unsure, newHearing() // as a process has it that takes over
+			if err := s.bot.look(t.Context(), task); err != nil || !slices.Equal(s.bot.heard.answers.Threads, []string{incidents + "/" + asked.TS}) {
+				t.Errorf("the threads to look into after an outage are %q, %v", s.bot.heard.answers.Threads, err)
+			}
 			var marked, plain bool
 			for _, m := range s.slack.History(incidents) {
 				if m.ThreadTS == asked.TS {

@@ -3,6 +3,7 @@ package bot
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,45 @@ import (
 // of them wait for their turn; what is more waits in the inbox, behind them. It
 // is more than two people may have running and waiting, in both kinds of line.
 const inHand = 256
+
+// What one person may have of that: more than may run and wait, since what is
+// refused is in hand, too, until Slack has taken the answer; and some for what
+// cancels. What they ask for beyond that goes back into the inbox for a while.
+const (
+	handful        = 80
+	handfulCancels = 8
+)
+
+// errTooMany is why an item goes back.
+var errTooMany = errors.New("too much of one person's is under way")
+
+// hands count what is in hand, by person.
+type hands struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+// take is false if there is as much of whose as may be.
+func (h *hands) take(whose string, most int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of[whose] >= most {
+		return false
+	}
+	if h.of == nil {
+		h.of = map[string]int{}
+	}
+	h.of[whose]++
+	return true
+}
+
+func (h *hands) drop(whose string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of[whose]--; h.of[whose] <= 0 {
+		delete(h.of, whose)
+	}
+}
 
 // limits are how many commands may run at once, in this process.
 type limits struct {
@@ -170,7 +210,7 @@ func (b *Bot) inTurn(ctx context.Context, t *task, work func() error) error {
 	if l.instance > 0 {
 		p.instance = b.instanceOf(t)
 	}
-	if known := t.again || t.state.revision > 0; !l.join(p, known) {
+	if !l.join(p, t.state.revision > 0) { // it has a claim once the thread shows that it waits
 		refused := b.explain(t, &commands.Mistake{
 			Problem: fmt.Sprintf("%d of your %s wait for their turn, which is as many as may", l.limits.waiting, l.noun),
 			Hint:    "type it again when some of them are done; " + b.Prefix + "cancel ends all of yours",

@@ -155,8 +155,11 @@ func TestTheLimitsFitTogether(t *testing.T) {
 			t.Errorf("the limits of %s leave nothing to others: %+v", l.noun, l)
 		}
 	}
-	if of := quickLimits.person + quickLimits.waiting + longLimits.person + longLimits.waiting; 2*of > inHand {
-		t.Errorf("two people fill all of the %d places with %d", inHand, 2*of)
+	if quickLimits.person+quickLimits.waiting >= handful || longLimits.person+longLimits.waiting >= handful {
+		t.Errorf("nobody is refused anything: they may have %d in hand", handful)
+	}
+	if of := handful + handfulCancels; 2*of >= inHand*3/4 {
+		t.Errorf("two people fill nearly all of the %d places with %d", inHand, 2*of)
 	}
 }
 
