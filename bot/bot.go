@@ -82,6 +82,7 @@ type Bot struct {
 	people people
 	codes  codes
 	tasks  tasks
+	atOnce *lineup
 	quick  *lineup
 	long   *lineup
 	hands  hands
@@ -128,7 +129,7 @@ func (b *Bot) Run(ctx context.Context, sockets Sockets) error {
 	b.shared = b.shared || !b.Engine.Owner()
 	b.codes = codes{life: ctx, replica: rand.Text(), open: map[string]*code{}, ours: map[string]*code{}, seen: map[string]sight{}}
 	b.tasks = tasks{running: map[string]*task{}, queued: map[string]*task{}}
-	b.quick, b.long = &lineup{limits: quickLimits}, &lineup{limits: longLimits}
+	b.atOnce, b.quick, b.long = &lineup{limits: quickLimits}, &lineup{limits: quickLimits}, &lineup{limits: longLimits}
 	b.life = ctx
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

@@ -255,7 +255,7 @@ func (b *Bot) gauges(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	gauge(runningGauge, float64(b.tasks.count()))
-	gauge(waitingGauge, float64(b.quick.count()+b.long.count()))
+	gauge(waitingGauge, float64(b.atOnce.count()+b.quick.count()+b.long.count()))
 	ctx, cancel := context.WithTimeout(context.Background(), scrapePatience)
 	defer cancel()
 	if free, total, err := b.Engine.Space(); err == nil {

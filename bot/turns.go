@@ -67,9 +67,10 @@ type limits struct {
 }
 
 var (
-	// quickLimits are for what is answered in seconds. It waits for Slack and
-	// Microsoft most of that time; Slack takes a message a second into a channel,
-	// so more at once would bring no answer sooner.
+	// quickLimits are for what is answered in seconds, and again, in a line of its
+	// own, for what asks nobody and need not wait for those whom Microsoft keeps
+	// waiting. Slack takes a message a second into a channel, so more at once would
+	// bring no answer sooner.
 	quickLimits = limits{all: 32, person: 8, waiting: 64, noun: "commands"}
 
 	// longLimits are for searches, which may go on for hours. Each needs some
@@ -193,6 +194,8 @@ func (b *Bot) lineOf(t *task) *lineup {
 		return nil
 	case t.long() && t.state.Step == running:
 		return b.long
+	case slices.Contains(quick, t.name):
+		return b.atOnce
 	default:
 		return b.quick
 	}

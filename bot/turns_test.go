@@ -174,6 +174,7 @@ func TestSomebodysManyCommandsHoldUpNobodyElses(t *testing.T) {
 	waits := s.say("U0ADA", "!o365-auditlog-auth-test")
 	s.reply(waits, "waits: you have 8 commands running, which is as many as one person may")
 	s.reply(s.say("U0GRACE", "!help"), "What you can ask")
+	s.reply(s.say("U0ADA", "!help"), "What you can ask") // it asks nobody
 	s.reply(s.say("U0ADA", "!cancel"), "9 commands are being cancelled")
 	s.reply(waits, "was cancelled after")
 }

@@ -125,7 +125,7 @@ func (m *monitor) serve(ctx context.Context, e *engine.Engine, tenants []*tenant
 		MaxRequestsInFlight: 4,
 		Timeout:             monitorScrape,
 	}))
-	h := health{connected: func() bool { return m.metrics.Connections() > 0 || m.metrics.Spare() }, engine: e.Healthy, stopping: ctx.Done()}
+	h := health{connected: func() bool { return m.metrics.Connections() > 0 || m.metrics.Spare() }, engine: e.Healthy, clustered: e.Clustered(), stopping: ctx.Done()}
 	mux.HandleFunc("GET /healthz", h.alive)
 	mux.HandleFunc("GET /readyz", h.ready)
 	server := &http.Server{
@@ -165,12 +165,18 @@ func (m *monitor) close() {
 type health struct {
 	connected func() bool // or has no need to be
 	engine    func(context.Context) error
+	clustered bool
 	stopping  <-chan struct{}
 }
 
 // alive answers /healthz: with 200 while there is reason to leave the process
-// alone.
+// alone. A cluster that is away is waited for, and a new process is no better at
+// it.
 func (h health) alive(w http.ResponseWriter, r *http.Request) {
+	if h.clustered {
+		answer(w, nil)
+		return
+	}
 	answer(w, h.engineTroubles(r.Context()))
 }
 

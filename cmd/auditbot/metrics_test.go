@@ -153,6 +153,11 @@ func TestReadinessHasItsReasons(t *testing.T) {
 		if healthy := c.engine(t.Context()) == nil; healthy != (seen.Code == http.StatusOK) {
 			t.Errorf("%+v: alive says %d", c, seen.Code)
 		}
+		h.clustered = true // one that is away is waited for
+		seen = httptest.NewRecorder()
+		if h.alive(seen, httptest.NewRequest(http.MethodGet, "/healthz", nil)); seen.Code != http.StatusOK {
+			t.Errorf("%+v: alive in a cluster says %d", c, seen.Code)
+		}
 	}
 }
 
