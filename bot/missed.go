@@ -73,8 +73,9 @@ func (b *Bot) readGaps(ctx context.Context) error {
 
 // A conversation is one to read, or, with a thread, only that.
 type conversation struct {
-	id, kind string // as in a [Message]
-	thread   string // ts of the parent
+	id, kind string    // as in a [Message]
+	thread   string    // ts of the parent
+	from     time.Time // what is older was read
 }
 
 // A reading is the reading of one gap. It gives way to all other requests.
@@ -83,7 +84,8 @@ type reading struct {
 	gap
 	known  answers
 	from   time.Time       // no more than missedAtMost before the gap ends
-	looked map[string]bool // threads, as "C0123ABCD/1700000000.000100", whose replies are read, or known to be older
+	looked map[string]bool // threads, as "C0123ABCD/1700000000.000100", that were seen in their conversations
+	later  []conversation  // those of them that may have got replies in the gap
 	found  int             // commands
 }
 
@@ -103,8 +105,8 @@ func (b *Bot) readGap(ctx context.Context, g gap, known answers) error {
 	if err != nil {
 		return err
 	}
-	r.all(ctx, places)
-	r.all(ctx, r.threads(places))
+	r.all(ctx, places) // of every conversation, before any thread: there may be many of those
+	r.all(ctx, slices.Concat(r.later, r.threads(places)))
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return context.Cause(ctx)
 	} else if err != nil {
@@ -121,7 +123,7 @@ func (r *reading) threads(places []conversation) (all []conversation) {
 		id, ts, _ := strings.Cut(thread, "/")
 		i := slices.IndexFunc(places, func(p conversation) bool { return p.id == id })
 		if i >= 0 && !r.looked[thread] {
-			all = append(all, conversation{id, places[i].kind, ts})
+			all = append(all, r.since(conversation{id: id, kind: places[i].kind, thread: ts}))
 		}
 	}
 	return all
@@ -159,20 +161,35 @@ func (r *reading) all(ctx context.Context, places []conversation) {
 func (r *reading) read(ctx context.Context, p conversation) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rest, look := *r, (*reading).conversation
-	rest.from = later(r.from, r.known.Read[p.name()].Add(-overlap))
-	if p.thread != "" {
-		look = (*reading).thread
+	if p.thread == "" {
+		return r.conversation(ctx, p)
 	}
-	err := look(&rest, ctx, p)
-	if r.found = rest.found; err != nil {
-		return err
+	err := r.thread(ctx, p)
+	if err == nil {
+		r.heard.wasRead(p.name(), r.Until)
 	}
-	r.heard.wasRead(p.name(), r.Until)
-	return nil
+	if !passing(err) {
+		r.later = slices.DeleteFunc(r.later, func(other conversation) bool { return other.name() == p.name() })
+		r.noteIfRead(p)
+	}
+	return err
+}
+
+// noteIfRead notes the conversation of a thread if it was the last of its threads
+// that was still to be read.
+func (r *reading) noteIfRead(p conversation) {
+	if r.looked[p.name()] && !slices.ContainsFunc(r.later, func(other conversation) bool { return other.id == p.id }) {
+		r.heard.wasRead(conversation{id: p.id}.name(), r.Until)
+	}
 }
 
 func (p conversation) name() string { return p.id + "/" + p.thread }
+
+// since is p, to be read from where it was not read yet.
+func (r *reading) since(p conversation) conversation {
+	p.from = later(r.from, r.known.Read[p.name()].Add(-overlap))
+	return p
+}
 
 // file files what was found in one place, in the order in which it was written.
 func (r *reading) file(ctx context.Context, found []Message) error {
@@ -186,18 +203,17 @@ func (r *reading) file(ctx context.Context, found []Message) error {
 	return nil
 }
 
-// conversation files the commands in a conversation, and then those in each of
-// its threads that have got replies: what is done need not be read again if
-// Slack fails later.
+// conversation files the commands in a conversation, and puts its threads that
+// have got replies into later.
 func (r *reading) conversation(ctx context.Context, p conversation) error {
-	q := slack.GetConversationHistoryParameters{ChannelID: p.id, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize}
+	q := slack.GetConversationHistoryParameters{ChannelID: p.id, Oldest: tsOf(p.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize}
 	var found []Message
 	threads := map[string]bool{} // those in the conversation, by their parents' ts; true if replies may be new
 	look := func(messages []slack.Message) {
 		for _, m := range messages {
 			found = r.take(found, p, m)
 			parent := cmp.Or(m.ThreadTimestamp, m.Timestamp)
-			threads[parent] = threads[parent] || r.hasNewReplies(m)
+			threads[parent] = threads[parent] || r.hasNewReplies(p, m)
 		}
 	}
 	for {
@@ -210,7 +226,7 @@ func (r *reading) conversation(ctx context.Context, p conversation) error {
 			break
 		}
 	}
-	q.Oldest, q.Latest, q.Inclusive = tsOf(r.from.Add(-lookBack)), q.Oldest, false
+	q.Oldest, q.Latest, q.Inclusive = tsOf(p.from.Add(-lookBack)), q.Oldest, false
 	before, err := r.page(ctx, &q)
 	if err != nil {
 		return err
@@ -220,14 +236,15 @@ func (r *reading) conversation(ctx context.Context, p conversation) error {
 		return err
 	}
 	for _, parent := range slices.Sorted(maps.Keys(threads)) {
-		name := p.id + "/" + parent
-		if threads[parent] && !r.looked[name] {
-			if err := r.thread(ctx, conversation{p.id, p.kind, parent}); passing(err) {
-				return err
-			}
+		in := p
+		in.thread = parent
+		r.looked[in.name()] = true
+		if threads[parent] {
+			r.later = append(r.later, in)
 		}
-		r.looked[name] = true
 	}
+	r.looked[p.name()] = true
+	r.noteIfRead(p)
 	return nil
 }
 
@@ -242,20 +259,20 @@ func (r *reading) page(ctx context.Context, q *slack.GetConversationHistoryParam
 
 // hasNewReplies tells whether the thread of a message in a conversation may have
 // got replies in the gap.
-func (r *reading) hasNewReplies(m slack.Message) bool {
+func (r *reading) hasNewReplies(p conversation, m slack.Message) bool {
 	if m.ThreadTimestamp != "" && m.ThreadTimestamp != m.Timestamp {
 		return true // a reply that was sent to the channel, too
 	}
 	if len(m.ReplyUsers) == 1 && m.ReplyUsers[0] == r.self.user {
 		return false // all that is there is our answer
 	}
-	return m.ReplyCount > 0 && (m.LatestReply == "" || m.LatestReply >= tsOf(r.from))
+	return m.ReplyCount > 0 && (m.LatestReply == "" || m.LatestReply >= tsOf(p.from))
 }
 
 // thread files the commands in a thread.
 func (r *reading) thread(ctx context.Context, p conversation) error {
 	q := slack.GetConversationRepliesParameters{
-		ChannelID: p.id, Timestamp: p.thread, Oldest: tsOf(r.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize,
+		ChannelID: p.id, Timestamp: p.thread, Oldest: tsOf(p.from), Latest: tsOf(r.Until.Add(overlap)), Inclusive: true, Limit: pageSize,
 	}
 	var found []Message
 	for {
@@ -281,7 +298,7 @@ func (r *reading) thread(ctx context.Context, p conversation) error {
 // parent of a thread is listed with its replies however old it is.
 func (r *reading) take(found []Message, p conversation, m slack.Message) []Message {
 	written, ok := r.written(m, p.id, p.kind)
-	if !ok || written.Sent().Before(r.from) {
+	if !ok || written.Sent().Before(p.from) {
 		return found
 	}
 	if _, ok, _ := r.command(written); !ok {
@@ -322,13 +339,13 @@ func (r *reading) places(ctx context.Context) ([]conversation, error) {
 		if err != nil && kind.ours == "im" { // in those, only those who may ask are listened to
 			for _, id := range slices.Sorted(maps.Keys(r.known.Places)) {
 				if r.known.Places[id] == "im" {
-					all = append(all, conversation{id: id, kind: "im"})
+					all = append(all, r.since(conversation{id: id, kind: "im"}))
 				}
 			}
 		}
 		for _, c := range channels {
 			if r.mayRead(kind.ours, c) {
-				all = append(all, conversation{id: c.ID, kind: kind.ours})
+				all = append(all, r.since(conversation{id: c.ID, kind: kind.ours}))
 			}
 		}
 	}

@@ -719,3 +719,21 @@ func TestAReadingThatIsCutOffGoesOnWhereItWas(t *testing.T) {
 		}
 	})
 }
+
+func TestNoConversationWaitsForTheThreadsOfAnother(t *testing.T) {
+	atPace(t, func(t *testing.T, s *strict) {
+		var h heap
+		s.inbox, s.Access.Everyone, s.self.team = h.take, true, "T0CONTOSO"
+		at := func(minutes int) string { return tsOf(s.began.Add(time.Duration(minutes) * time.Minute)) }
+		for _, channel := range []string{incidents, "G0INSIDER"} {
+			s.slack.Add(slacksim.Message{Channel: channel, TS: at(-30), User: "U0ADA", Text: "!help in " + channel})
+			s.slack.Add(slacksim.Message{Channel: channel, TS: at(-20), ThreadTS: at(-30), User: "U0ADA", Text: "!help in a thread"})
+		}
+		if err := s.readGap(t.Context(), gap{s.began.Add(-time.Hour), s.began}, answers{}); err != nil {
+			t.Fatal(err)
+		}
+		if filed := h.filed(); len(filed) != 4 || filed[2] != "!help in a thread" || filed[3] != filed[2] {
+			t.Errorf("filed are, one after the other, %q", filed)
+		}
+	})
+}

@@ -513,6 +513,32 @@ func underLoad(t *testing.T, c *clustertest.Cluster, trouble func(progress func(
 	}
 }
 
+// A server that is left alone still answers, and does nothing.
+func TestAnEngineIsNotHealthyWithoutAMajority(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t)
+	openAt(t, c.URL()).Close()
+	left := leader(t, c, inboxConfig.Name)
+	e := openAt(t, c.NodeURL(left))
+	if err := e.Healthy(t.Context()); err != nil {
+		t.Errorf("with all servers: %v", err)
+	}
+	for i := range c.Nodes() {
+		if i != left {
+			c.Kill(i)
+		}
+	}
+	killed := time.Now()
+	for range time.Tick(100 * time.Millisecond) { // it gives up being the leader after 10 to 15 s
+		if e.Healthy(t.Context()) != nil {
+			return
+		}
+		if time.Since(killed) > time.Minute {
+			t.Fatal("the engine is healthy without a majority")
+		}
+	}
+}
+
 // Without a majority nothing can be stored. Whoever waits goes on afterwards.
 func TestAnOutageOfTheClusterIsWaitedOut(t *testing.T) {
 	t.Parallel()

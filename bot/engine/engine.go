@@ -101,7 +101,7 @@ var (
 	ErrIncomplete = errors.New("evidence was not written to its end") // still being written, abandoned, cut off, or deleted while it was read
 	ErrTooLong    = errors.New("id or key is longer than 1024 bytes")
 	ErrTooLarge   = errors.New("value is too large")
-	ErrWrongKey   = errors.New("not the key that the data folder was made with")
+	ErrWrongKey   = errors.New("not the key that it was made with")
 	ErrClosed     = errors.New("engine is closed")
 )
 
@@ -294,6 +294,9 @@ func connect(c Config, n notes, how ...nats.Option) (*Engine, error) {
 		nats.ClosedHandler(func(*nats.Conn) { close(e.gone) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			e.line.cut()
+			if err == nil {
+				return // it was closed
+			}
 			c.Log.Log(context.Background(), c.troubleLevel(), "disconnected from the engine", "err", err)
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {

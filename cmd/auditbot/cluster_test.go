@@ -196,7 +196,7 @@ func TestMigrate(t *testing.T) {
 		{nats, "data", []string{"migrate", "--to", "cluster"}, answered, "KV_auditbot_seen: 5 messages"},
 		{"", "data", []string{"exec", "!help"}, ourFailure, "set engine.nats_url to go on there"},
 		{nats, "data", []string{"exec", "!help"}, answered, "o365-auditlog-search"},
-		{nats, "data", []string{"doctor"}, ourFailure, "each on 1 servers"}, // there is no Slack
+		{nats, "data", []string{"doctor"}, ourFailure, "copies of each: 1"}, // there is no Slack
 		{nats, "data", []string{"migrate", "--to", "embedded"}, userMistake, "take an empty engine.data_dir"},
 		{nats, "back", []string{"migrate", "--to", "embedded"}, answered, "moved: "},
 		{nats, "back", []string{"exec", "!help"}, ourFailure, "take engine.nats_url out of the settings"},

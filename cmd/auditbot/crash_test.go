@@ -178,7 +178,7 @@ func TestAWrongKeyHarmsNothing(t *testing.T) {
 	s.answer(first, "UserLoginFailed")
 	kill()
 	for name, c := range map[string]struct{ key, words string }{
-		"wrong": {wrongKey, "not the key that the data folder was made with"},
+		"wrong": {wrongKey, "not the key that it was made with"},
 		"none":  {"", "AUDITBOT_KEY"},
 	} {
 		output, err := s.process(c.key).CombinedOutput()

@@ -324,7 +324,7 @@ func inspect(ctx context.Context, e *engine.Engine) commands.Check {
 }
 
 func inspectCluster(i engine.Inspection) commands.Check {
-	found := fmt.Sprintf("%d streams in %s, each on %d servers: %s in %s messages, %s of it results", i.Parts, i.Cluster, i.Copies, bytesText(i.Bytes), commands.Thousands(int(i.Values)), bytesText(i.Evidence))
+	found := fmt.Sprintf("%d streams in %s, copies of each: %d; %s in %s messages, %s of it results", i.Parts, i.Cluster, i.Copies, bytesText(i.Bytes), commands.Thousands(int(i.Values)), bytesText(i.Evidence))
 	switch {
 	case len(i.Missing) > 0:
 		return commands.Fail("missing: "+strings.Join(i.Missing, ", "), "stop all replicas and restore all streams from a backup")

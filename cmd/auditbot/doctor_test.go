@@ -121,7 +121,7 @@ func TestEachFaultOfTheInstallationHasItsLine(t *testing.T) {
 		"nothing but Slack is amiss": {func(*testing.T, *patient) {},
 			[]string{"ok settings ", "ok key AUDITBOT_KEY is set", "ok data folder no data folder yet: the first start makes ", "ok contoso clock", "ok contoso role", "warning contoso retention nothing older than 90 days was seen"}},
 		"the key is another one": {func(t *testing.T, p *patient) { p.open(t).Close(); p.environ["AUDITBOT_KEY"] = otherKey },
-			[]string{"ok key", "failure data folder ", "not the key that the data folder was made with; nothing was changed -> set AUDITBOT_KEY to the key", "ok contoso role"}},
+			[]string{"ok key", "failure data folder ", "not the key that it was made with; nothing was changed -> set AUDITBOT_KEY to the key", "ok contoso role"}},
 		"the key is about to be changed": {func(t *testing.T, p *patient) {
 			p.open(t).Close()
 			p.environ["AUDITBOT_KEY"], p.environ["AUDITBOT_KEY_OLD"] = otherKey, rightKey

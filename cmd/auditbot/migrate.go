@@ -53,7 +53,7 @@ func notMoved(err error) error {
 		err  error
 		hint string
 	}{
-		{engine.ErrInUse, "stop every auditbot that runs on it, exec and doctor too, and try again"},
+		{engine.ErrInUse, "stop every auditbot that runs on it, exec and doctor too, and try again a minute later"},
 		{engine.ErrNotEmpty, "take an empty engine.data_dir, or a cluster (or an account of it) without streams of auditbot"},
 		{engine.ErrEmpty, "look at engine.data_dir and engine.nats_url, and at --to"},
 		{engine.ErrUnfinished, "finish that move first: auditbot migrate with the other --to"},

@@ -404,12 +404,14 @@ func withAdvice(err error, s settings) error {
 		return fmt.Errorf("%w; take engine.nats_url out of the settings to go on there; to come back, run auditbot migrate --to cluster into an empty cluster", err)
 	case errors.Is(err, engine.ErrMoved):
 		return fmt.Errorf("%w; set engine.nats_url to go on there; to come back, run auditbot migrate --to embedded with another engine.data_dir", err)
+	case errors.Is(err, context.DeadlineExceeded) && s.Engine.NATSURL != "":
+		return fmt.Errorf("%w; see to the servers: most of them must run", err)
 	}
 	return err
 }
 
-// restoreKey is what to do about a key that does not open the data folder.
-const restoreKey = "set AUDITBOT_KEY to the key that the folder was made with; to change it, start the bot once with that one in AUDITBOT_KEY_OLD"
+// restoreKey is what to do about a key that does not open what is there.
+const restoreKey = "set AUDITBOT_KEY to the key that it was made with; to change it, start the bot once with that one in AUDITBOT_KEY_OLD"
 
 // slackSecrets are what Slack knows the bot by.
 type slackSecrets struct{ Bot, App auditlog.Secret }
