@@ -286,7 +286,9 @@ func (r *reading) thread(ctx context.Context, p conversation) error {
 			return err
 		}
 		for _, m := range page {
-			found = r.take(found, p, m)
+			if m.Timestamp != p.thread { // that is in the conversation
+				found = r.take(found, p, m)
+			}
 		}
 		if q.Cursor = next; next == "" {
 			return r.file(ctx, found)
