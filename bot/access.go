@@ -112,21 +112,23 @@ type people struct {
 	mu     sync.Mutex
 	users  map[string]aged[profile]
 	groups map[string]aged[[]string]
-	told   map[string]time.Time // when somebody was last told that they are not served
+	told   map[string]time.Time // when somebody was last told that they are not served, by user and channel
 }
 
 // tellAgain is how long somebody who was told that they are not served can go
-// on asking without taking up the inbox.
+// on asking there without taking up the inbox.
 const tellAgain = 10 * time.Minute
 
-// mayBeTold tells whether it is time to tell somebody, and counts it as done.
-func (p *people) mayBeTold(user string) bool {
+// mayBeTold tells whether it is time to tell somebody in a channel, and counts it
+// as done.
+func (p *people) mayBeTold(user, channel string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.told[user]) < tellAgain {
+	there := user + "/" + channel
+	if time.Since(p.told[there]) < tellAgain {
 		return false
 	}
-	p.told[user] = time.Now()
+	p.told[there] = time.Now()
 	return true
 }
 

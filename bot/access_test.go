@@ -129,15 +129,15 @@ func TestSlackIsNotAskedForEachCommand(t *testing.T) {
 
 func TestSomebodyWhoIsNotServedIsToldOnce(t *testing.T) {
 	p := people{told: map[string]time.Time{}}
-	if !p.mayBeTold("U1") || p.mayBeTold("U1") || !p.mayBeTold("U2") {
+	if !p.mayBeTold("U1", incidents) || p.mayBeTold("U1", incidents) || !p.mayBeTold("U2", incidents) || !p.mayBeTold("U1", "D0U1") {
 		t.Error("told too often, or not at all")
 	}
-	p.told["U1"] = time.Now().Add(-tellAgain)
-	if !p.mayBeTold("U1") {
+	p.told["U1/"+incidents] = time.Now().Add(-tellAgain)
+	if !p.mayBeTold("U1", incidents) {
 		t.Error("not told again after 10 minutes")
 	}
-	p.told["U1"] = time.Now().Add(-tellAgain)
-	if p.forget(); len(p.told) != 1 {
+	p.told["U1/"+incidents] = time.Now().Add(-tellAgain)
+	if p.forget(); len(p.told) != 2 {
 		t.Errorf("%d people are remembered", len(p.told))
 	}
 }

@@ -203,7 +203,7 @@ func (b *Bot) admit(ctx context.Context, t *task) (r *refusal, err error) {
 func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 	b.dropQueued(ctx, t)
 	b.unlist(ctx, t)
-	if r == notListed && !t.again && b.Access.here(t.Message) == nil && !b.people.mayBeTold(t.User) {
+	if r == notListed && !t.again && b.Access.here(t.Message) == nil && !b.people.mayBeTold(t.User, t.Channel) {
 		r = &refusal{reason: r.reason} // told of late: nobody's refusals are to keep the workers busy
 	}
 	return b.ended(t, b.refuse(ctx, t, r))

@@ -160,7 +160,7 @@ func (b *Bot) fileClick(ctx context.Context, payload []byte) (Message, error) {
 // fileAllowed puts a message into the inbox unless its author cannot be served
 // and is not to be told so.
 func (b *Bot) fileAllowed(ctx context.Context, m Message) error {
-	if r := b.Access.here(m); r != nil && (r.tell == "" || !b.people.mayBeTold(m.User)) {
+	if r := b.Access.here(m); r != nil && (r.tell == "" || !b.people.mayBeTold(m.User, m.Channel)) {
 		b.Log.Info("refused", "item", m.ID(), "channel", m.Channel, "user", m.User, "reason", r.reason)
 		b.Metrics.event(m, turnedAway)
 		return nil
