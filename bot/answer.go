@@ -212,7 +212,8 @@ func (b *Bot) turnAway(ctx context.Context, t *task, r *refusal) error {
 // showWaiting shows in the thread that a command has to wait, and what for,
 // unless it waits no longer by then.
 func (b *Bot) showWaiting(ctx, waiting context.Context, t *task, why string) {
-	f := section(fmt.Sprintf("⏳ `%s` waits: %s. It begins by itself.", mrkdwn(b.Prefix+t.name), mrkdwn(why)))
+	f := section(fmt.Sprintf("⏳ `%s` waits: %s. It begins by itself.\n`%scancel %s` stops it.",
+		mrkdwn(b.Prefix+t.name), mrkdwn(why), mrkdwn(b.Prefix), t.handle()))
 	f.blocks = append(f.blocks, cancelButton(t.id))
 	if _, err := b.sayProgress(ctx, waiting, t, f); err != nil && !errors.Is(err, errOvertaken) {
 		t.log.Warn("showing that a command waits", "err", err)
