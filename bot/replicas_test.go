@@ -318,7 +318,7 @@ type theatre struct{ Dir, Cluster, API, BotToken, AppToken, Tenant string }
 func TestReplicaProcess(t *testing.T) {
 	var at theatre
 	if err := json.Unmarshal([]byte(os.Getenv(stageEnv)), &at); err != nil {
-		t.Skip("it is one for other tests")
+		return // it is one for other tests
 	}
 	e, err := engine.Open(t.Context(), engine.Config{Dir: at.Dir, Key: make([]byte, engine.KeySize), Cluster: engine.Cluster{URL: at.Cluster}})
 	if err != nil {
