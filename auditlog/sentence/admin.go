@@ -1,6 +1,7 @@
 package sentence
 
 import (
+	"cmp"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ var adminPhrases = map[string]phrase{
 	"AlertEntityGenerated": alert("added to the alert"),
 	"TIMailData":           threatMail,
 	"TIUrlClickData":       about("clicked on the link", func(e event) string { return e.text("Url", "ObjectId") }),
-	"AtpDetection":         about("found malware in", func(e event) string { return e.text("FileData.FileName", "FileData.DocumentId", "ObjectId") }),
+	"AtpDetection":         about("was reported for malware in", func(e event) string { return e.text("FileData.FileName", "FileData.DocumentId", "ObjectId") }),
 
 	"CreateFlow":    flow("created a flow"),
 	"EditFlow":      flow("changed a flow"),
@@ -118,8 +119,8 @@ func setAuditing(e event) string {
 // search is a phrase about an eDiscovery search or case.
 func search(did string) phrase {
 	return func(e event) string {
-		said := did + " " + quote(e.text("Parameters.Name", "Parameters.Identity", "Case", "SearchName", "ObjectId", "ExtendedProperties.SearchName"))
-		if query := e.text("Query", "ExtendedProperties.Query", "Parameters.ContentMatchQuery"); query != "" {
+		said := did + " " + quote(cmp.Or(e.param("Name", "Identity"), e.text("SearchName", "Case", "ObjectId")))
+		if query := cmp.Or(e.text("Query"), e.param("ContentMatchQuery")); query != "" {
 			said += " for " + quote(query)
 		}
 		return said
@@ -166,9 +167,9 @@ func alert(did string) phrase {
 	return func(e event) string {
 		said := did + " " + quote(e.text("Name", "AlertId"))
 		if severity := e.text("Severity"); severity != "" {
-			said += " of " + strings.ToLower(cut(severity, maxValue)) + " severity"
+			said += " of " + strings.ToLower(name(severity)) + " severity"
 		}
-		if whom := e.text("AlertEntityId", "EntityType"); whom != "" {
+		if whom := e.text("AlertEntityId"); whom != "" {
 			said += " about " + name(whom)
 		}
 		return said
@@ -177,7 +178,7 @@ func alert(did string) phrase {
 
 // threatMail is mail that was found to be harmful.
 func threatMail(e event) string {
-	said := "got mail " + quote(e.text("Subject")) + " from " + orSomebody(e.text("P2Sender", "P1Sender"))
+	said := "reported the mail " + quote(e.text("Subject")) + " from " + orSomebody(e.text("P2Sender", "P1Sender"))
 	if to := e.list("Recipients"); len(to) > 0 {
 		said += " to " + join(apply(to, name), "and")
 	}

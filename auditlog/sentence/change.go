@@ -72,7 +72,7 @@ func (e event) properties() []Change {
 func (e event) parameters() []Change {
 	value, _ := e.view.Get("Parameters")
 	list, _ := value.([]any)
-	all := e.typed()
+	all := slices.DeleteFunc(e.typed(), func(c Change) bool { return bookkeeping[strings.ToLower(c.Name)] })
 	for _, element := range list {
 		label, _ := auditlog.Member(element, "Name")
 		value, _ := auditlog.Member(element, "Value")

@@ -62,7 +62,6 @@ var entraPhrases = map[string]phrase{
 	"Add domain to company.":                    targeted("added to the organisation the domain"),
 	"Add partner to company.":                   targeted("gave the organisation the partner"),
 	"Disable Desktop Sso for a specific domain": targeted("turned off seamless single sign-on for the domain"),
-	"Set-MsolDomainFederationSettings":          targeted("changed the federation settings of the domain"),
 	"Set Company Information.":                  targeted("changed the settings of the organisation"),
 	"Add conditional access policy.":            targeted("added the conditional access policy"),
 	"Update conditional access policy.":         targeted("changed the conditional access policy"),
@@ -167,8 +166,9 @@ func grant(e event) string {
 
 var scope = regexp.MustCompile(`Scope: *([^,\]]*)`)
 
-// scopes is ", which may now Mail.Read and Files.Read". Permissions of a consent are a text that
-// has the old ones, an arrow, and the new ones, each "[..., Scope: Mail.Read, ...]".
+// scopes is " (Mail.Read and Files.Read)", or "". The permissions of a consent
+// are a text of the old ones, an arrow, and the new ones, each of which is
+// "[..., Scope: Mail.Read, ...]".
 func (e event) scopes(property string) string {
 	value := e.modified(property)
 	if _, after, ok := strings.Cut(value, "=>"); ok {

@@ -9,7 +9,7 @@ var filePhrases = map[string]phrase{
 	"FileDownloaded":                   withFile("downloaded"),
 	"FileSyncDownloadedFull":           withFile("synced a copy of"),
 	"FileSyncDownloadedPartial":        withFile("synced a part of"),
-	"FileSyncUploadedFull":             withFile("synced up"),
+	"FileSyncUploadedFull":             withFile("uploaded by sync"),
 	"FileUploaded":                     withFile("uploaded"),
 	"FileModified":                     withFile("changed"),
 	"FileModifiedExtended":             withFile("went on changing"),
@@ -22,7 +22,7 @@ var filePhrases = map[string]phrase{
 	"FileDeletedSecondStageRecycleBin": withFile("deleted for good"),
 	"FileRestored":                     withFile("restored"),
 	"FileCheckedOut":                   withFile("checked out"),
-	"FileMalwareDetected":              withFile("touched, with malware in it,"),
+	"FileMalwareDetected":              withFile("had malware found in"),
 	"FolderCreated":                    withFile("created"),
 	"FolderDeleted":                    withFile("deleted"),
 	"FolderRecycled":                   withFile("moved to the recycle bin"),
@@ -39,13 +39,13 @@ var filePhrases = map[string]phrase{
 // where it went come after its name.
 func withFile(did string) phrase {
 	verb, to := did, ""
-	for _, lead := range []string{" to the recycle bin", " from the recycle bin", " for good", " up"} {
+	for _, lead := range []string{" to the recycle bin", " from the recycle bin", " for good", " by sync"} {
 		if before, ok := strings.CutSuffix(did, lead); ok {
 			verb, to = before, strings.TrimPrefix(lead, " ")
 		}
 	}
 	return func(e event) string {
-		said := spaced(verb, "the "+e.itemType(), quote(e.file()), to, e.place())
+		said := spaced(verb, "the "+e.itemType(), quote(e.file()), e.place(), to)
 		if dest := e.text("DestinationFileName"); dest != "" && dest != e.file() {
 			said += ", now " + quote(dest)
 		}

@@ -27,19 +27,19 @@ var mailboxPhrases = map[string]phrase{
 
 	"SearchQueryInitiatedExchange": func(e event) string { return "searched mail for " + quote(e.text("QueryText", "SearchQueryText")) },
 
-	"AddFolderPermissions":           folderPermission("gave", "on"),
-	"UpdateFolderPermissions":        folderPermission("changed the rights of", "on"),
-	"ModifyFolderPermissions":        folderPermission("changed the rights of", "on"),
-	"RemoveFolderPermissions":        folderPermission("took the rights of", "on"),
+	"AddFolderPermissions":           folderPermission("gave WHO RIGHTS"),
+	"UpdateFolderPermissions":        folderPermission("set the rights of WHO to RIGHTS"),
+	"ModifyFolderPermissions":        folderPermission("set the rights of WHO to RIGHTS"),
+	"RemoveFolderPermissions":        folderPermission("took RIGHTS from WHO"),
 	"UpdateCalendarDelegation":       func(e event) string { return "changed who may manage the calendar" + e.others() + e.changed() },
-	"Add-MailboxPermission":          permission("gave", "on the mailbox"),
-	"Remove-MailboxPermission":       permission("took from", "on the mailbox"),
-	"Add-RecipientPermission":        permission("gave", "as"),
-	"Remove-RecipientPermission":     permission("took from", "as"),
-	"Add-ADPermission":               permission("gave", "on"),
-	"Add-MailboxFolderPermission":    permission("gave", "on the folder"),
-	"Set-MailboxFolderPermission":    permission("changed what may be done by", "on the folder"),
-	"Remove-MailboxFolderPermission": permission("took from", "on the folder"),
+	"Add-MailboxPermission":          permission("gave WHO RIGHTS on the mailbox"),
+	"Remove-MailboxPermission":       permission("took RIGHTS from WHO on the mailbox"),
+	"Add-RecipientPermission":        permission("gave WHO RIGHTS on the recipient"),
+	"Remove-RecipientPermission":     permission("took RIGHTS from WHO on the recipient"),
+	"Add-ADPermission":               permission("gave WHO RIGHTS on"),
+	"Add-MailboxFolderPermission":    permission("gave WHO RIGHTS on the folder"),
+	"Set-MailboxFolderPermission":    permission("set the rights of WHO to RIGHTS on the folder"),
+	"Remove-MailboxFolderPermission": permission("took RIGHTS from WHO on the folder"),
 
 	"Set-Mailbox":          setMailbox,
 	"Set-MailUser":         setMailbox,
@@ -157,30 +157,29 @@ func sent(e event) string {
 }
 
 // folderPermission is a phrase about rights on a folder, as Outlook changes
-// them.
-func folderPermission(did, on string) phrase {
+// them. WHO and RIGHTS stand for theirs in did.
+func folderPermission(did string) phrase {
 	return func(e event) string {
 		who, rights := e.text("Item.ParentFolder.MemberUpn", "MemberUpn"), e.text("Item.ParentFolder.MemberRights", "MemberRights")
-		said := did + " " + orSomebody(who)
-		if rights != "" {
-			said += " (" + cut(rights, maxValue) + ")"
-		} else if did == "gave" {
-			said += " rights"
-		}
-		return said + " " + on + " the folder " + quote(e.folder("Item.ParentFolder.Path", "Folder.Path")) + e.others()
+		return granted(did, who, rights) + " on the folder " + quote(e.folder("Item.ParentFolder.Path", "Folder.Path")) + e.others()
 	}
 }
 
 // permission is a phrase about rights on a mailbox, by a cmdlet.
-func permission(did, on string) phrase {
+func permission(did string) phrase {
 	return func(e event) string {
-		who := orSomebody(e.param("User", "Trustee"))
-		rights := e.param("AccessRights")
-		if rights == "" {
-			rights = "rights"
-		}
-		return strings.Join([]string{did, who, cut(rights, maxValue), on, name(e.object("Identity"))}, " ")
+		return granted(did, e.param("User", "Trustee"), e.param("AccessRights")) + " " + name(e.object("Identity"))
 	}
+}
+
+func granted(did, who, rights string) string {
+	shown := "rights"
+	if rights != "" {
+		shown = name(rights)
+	} else {
+		did = strings.TrimSuffix(did, " to RIGHTS")
+	}
+	return strings.NewReplacer("WHO", orSomebody(who), "RIGHTS", shown).Replace(did)
 }
 
 func orSomebody(who string) string {

@@ -35,6 +35,7 @@ func Of(r auditlog.Record) string {
 		return oneLine("a record that cannot be read: " + quote(fmt.Sprint(text)))
 	}
 	key := auditlog.OperationKey(e.text("Operation"))
+	_, signsIn := signIns()[key] // its phrase tells the program and how it ended
 	did, known := phrases()[key]
 	if !known {
 		did = unknownPhrase
@@ -43,7 +44,7 @@ func Of(r auditlog.Record) string {
 		}
 	}
 	origin := e.from()
-	if _, ok := signInPhrases[key]; !ok {
+	if !signsIn {
 		origin = spaced(origin, e.via())
 	}
 	who := e.who()
@@ -51,7 +52,7 @@ func Of(r auditlog.Record) string {
 		who += ", " + origin + ","
 	}
 	sentence := who + " " + did(e)
-	if _, ok := signInPhrases[key]; !ok {
+	if !signsIn {
 		sentence += e.ending()
 	}
 	return oneLine(sentence)
@@ -62,15 +63,20 @@ func Of(r auditlog.Record) string {
 type phrase func(event) string
 
 // phrases are those of all families, by [auditlog.OperationKey].
-var phrases = sync.OnceValue(func() map[string]phrase {
+var (
+	phrases = sync.OnceValue(func() map[string]phrase { return byKey(families()...) })
+	signIns = sync.OnceValue(func() map[string]phrase { return byKey(signInPhrases) })
+)
+
+func byKey(families ...map[string]phrase) map[string]phrase {
 	all := map[string]phrase{}
-	for _, family := range families() {
+	for _, family := range families {
 		for name, said := range family {
 			all[auditlog.OperationKey(name)] = said
 		}
 	}
 	return all
-})
+}
 
 func families() []map[string]phrase {
 	return []map[string]phrase{signInPhrases, mailboxPhrases, rulePhrases, filePhrases, sharingPhrases, entraPhrases, adminPhrases, teamsPhrases}

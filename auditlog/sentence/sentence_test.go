@@ -41,25 +41,20 @@ func TestRecordsAreSaidInASentence(t *testing.T) {
 	}
 }
 
-// TestTheTableHasTheOperationsThatAreHuntedFor is about the table of this test:
-// an operation with a phrase of its own that no record tries may say anything.
-func TestTheTableHasTheOperationsThatAreHuntedFor(t *testing.T) {
+// TestEveryPhraseIsTried is about the table of this test: an operation with a
+// phrase of its own that no record tries may say anything.
+func TestEveryPhraseIsTried(t *testing.T) {
 	tried := map[string]bool{}
 	for i, line := range readLines(t, table) {
 		if i%2 == 0 {
 			tried[auditlog.OperationKey(auditlog.NewRecord(line).Text("Operation"))] = true
 		}
 	}
-	hunted := 0
 	for _, operation := range Operations() {
-		if tried[auditlog.OperationKey(operation)] {
-			hunted++
+		if !tried[auditlog.OperationKey(operation)] {
+			t.Errorf("%s has no record of %q", table, operation)
 		}
 	}
-	if hunted < 60 {
-		t.Errorf("only %d operations with a phrase are in %s", hunted, table)
-	}
-	t.Logf("%d of %d operations with a phrase are in %s", hunted, len(Operations()), table)
 }
 
 func TestNoOperationIsInTwoFamilies(t *testing.T) {

@@ -5,20 +5,20 @@ import "strings"
 var sharingPhrases = map[string]phrase{
 	"SharingSet":                shared("shared", "with"),
 	"SharingRevoked":            shared("stopped sharing", "with"),
-	"SharingInvitationCreated":  shared("invited somebody to", "namely"),
+	"SharingInvitationCreated":  shared("sent an invitation to", "to"),
 	"SharingInvitationAccepted": shared("accepted the invitation to", "as"),
 	"SharingInvitationRevoked":  shared("withdrew the invitation to", "from"),
-	"AnonymousLinkCreated":      shared("created a link for anyone to", "for"),
-	"AnonymousLinkUpdated":      shared("changed the link for anyone to", "for"),
-	"AnonymousLinkRemoved":      shared("removed the link for anyone to", "for"),
-	"AnonymousLinkUsed":         shared("used a link for anyone to open", "as"),
-	"CompanyLinkCreated":        shared("created a link for the whole organisation to", "for"),
+	"AnonymousLinkCreated":      shared("created an anonymous link to", "for"),
+	"AnonymousLinkUpdated":      shared("changed the anonymous link to", "for"),
+	"AnonymousLinkRemoved":      shared("removed the anonymous link to", "for"),
+	"AnonymousLinkUsed":         shared("used an anonymous link to open", "as"),
+	"CompanyLinkCreated":        shared("created a link for the whole organisation, to", "for"),
 	"CompanyLinkUsed":           shared("used a link for the whole organisation to open", "as"),
-	"AddedToSecureLink":         shared("shared by link", "with"),
-	"RemovedFromSecureLink":     shared("stopped sharing by link", "with"),
-	"SecureLinkCreated":         shared("created a link for certain people to", "for"),
-	"SecureLinkUpdated":         shared("changed the link for certain people to", "for"),
-	"SecureLinkDeleted":         shared("removed the link for certain people to", "for"),
+	"AddedToSecureLink":         shared("gave a link to", "to"),
+	"RemovedFromSecureLink":     shared("took the link to", "from"),
+	"SecureLinkCreated":         shared("created a link for certain people, to", "for"),
+	"SecureLinkUpdated":         shared("changed the link for certain people, to", "for"),
+	"SecureLinkDeleted":         shared("removed the link for certain people, to", "for"),
 	"SecureLinkUsed":            shared("used a link for certain people to open", "as"),
 	"SharingPolicyChanged": func(e event) string {
 		return spaced("changed the sharing policy", on(e.text("SiteUrl", "ObjectId"))) + e.changed()
@@ -40,14 +40,17 @@ var sharingPhrases = map[string]phrase{
 // shared is a phrase about something shared: with whom, and what they may do.
 func shared(did, with string) phrase {
 	return func(e event) string {
-		said := spaced(did, "the "+e.itemType(), quote(e.file()))
+		said := spaced(did, "the "+e.itemType(), quote(e.file()), e.place())
 		if person := e.person(); person != "" {
-			said = spaced(said, with, name(person))
+			said += " " + with + " " + name(person)
 			if strings.EqualFold(e.text("TargetUserOrGroupType"), "guest") {
 				said += " (guest)"
 			}
 		}
-		return spaced(said, e.place()) + listed("; ", e.changes())
+		if details := e.shared(); len(details) > 0 {
+			said += "; " + join(apply(details, func(c Change) string { return name(c.Name) + " " + quote(c.New) }), "and")
+		}
+		return said
 	}
 }
 

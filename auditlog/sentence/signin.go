@@ -1,6 +1,7 @@
 package sentence
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -17,25 +18,31 @@ var signInPhrases = map[string]phrase{
 
 // signIn says whether it worked, what was signed in to and with what.
 func signIn(e event) string {
-	result := e.view.Result()
-	reason, failed := strings.CutPrefix(result, "failure")
-	did := "signed in"
+	did, failed := "signed in", strings.HasPrefix(e.view.Result(), "failure")
 	if failed {
 		did = "failed to sign in"
 	}
 	said := spaced(did, e.resource(), e.signInMeans())
-	if !failed {
-		return said
-	}
-	if reason = strings.TrimPrefix(reason, ": "); reason != "" {
-		said += ": " + name(strings.TrimSpace(reason))
-	}
-	if code, err := strconv.Atoi(e.text("ErrorNumber", "ErrorCode")); err == nil {
-		if known, ok := auditlog.FindSignInError(code); ok && known.Meaning != "" && !strings.Contains(reason, known.Meaning) {
-			said += ", " + known.Meaning
-		}
+	if reason := e.signInError(); failed && reason != "" {
+		said += ": " + reason
 	}
 	return said
+}
+
+// signInError is "InvalidUserNameOrPassword (50126: Wrong user name or
+// password)", as far as the record knows.
+func (e event) signInError() string {
+	code := e.text("ErrorNumber", "ErrorCode")
+	number, _ := strconv.Atoi(code)
+	known, _ := auditlog.FindSignInError(number)
+	reason := cmp.Or(e.text("LogonError"), known.Name, "error")
+	switch {
+	case code == "" || code == "0":
+		return name(reason)
+	case known.Meaning == "":
+		return name(reason) + " (" + name(code) + ")"
+	}
+	return name(reason) + " (" + code + ": " + known.Meaning + ")"
 }
 
 // resource is "to Microsoft Graph", or "".
@@ -70,9 +77,9 @@ func (e event) signInMeans() string {
 	case agent != "" && !strings.HasPrefix(agent, "Mozilla/"): // what is no browser is worth being told of
 		means = append(means, "by the program "+quote(agent))
 	case device != "" && browser != "":
-		means = append(means, "on "+cut(device, maxValue)+" in "+cut(browser, maxValue))
+		means = append(means, "on "+name(device)+" in "+name(browser))
 	case device != "":
-		means = append(means, "on "+cut(device, maxValue))
+		means = append(means, "on "+name(device))
 	}
 	return strings.Join(means, ", ")
 }
