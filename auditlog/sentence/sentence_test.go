@@ -93,11 +93,17 @@ func TestASentenceIsFitForALine(t *testing.T) {
 		"unreadable":      `not JSON ` + strings.Repeat("x", 5000),
 		"a line break":    `{"Operation":"New-InboxRule","UserId":"ada@contoso.com","Parameters":[{"Name":"Name","Value":"a\r\nb\u2028c"}]}`,
 		"long values":     `{"Operation":"Send","UserId":"` + strings.Repeat("ä", 5000) + `","Item":{"Subject":"` + strings.Repeat("日本", 5000) + `"}}`,
+		"a long rule":     `{"Operation":"New-InboxRule","Parameters":[` + long("From") + `,` + long("SubjectContainsWords") + `,` + long("BodyContainsWords") + `,` + long("ForwardTo") + `]}`,
 		"wrong types":     `{"Operation":["Send"],"UserId":{"a":[1]},"Parameters":7,"ModifiedProperties":"x","Target":[[]],"Members":{"UPN":1}}`,
 		"many parameters": `{"Operation":"Set-Mailbox","Parameters":[` + strings.TrimSuffix(strings.Repeat(`{"Name":"A b","Value":"`+strings.Repeat("v", 300)+`"},`, 300), ",") + `]}`,
 	} {
 		t.Run(what, func(t *testing.T) { mustBeFit(t, auditlog.NewRecord(record)) })
 	}
+}
+
+// long is a parameter with several values, each of which has to be cut.
+func long(parameter string) string {
+	return `{"Name":"` + parameter + `","Value":"` + strings.Repeat(strings.Repeat("v", 300)+";", 9) + `"}`
 }
 
 func TestAValueCannotEndItsQuotes(t *testing.T) {
