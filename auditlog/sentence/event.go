@@ -104,7 +104,7 @@ func (e event) named(field, kind string) string {
 	identities, _ := value.([]any)
 	for _, identity := range identities {
 		found, _ := auditlog.Member(identity, "Type")
-		if id, _ := auditlog.Member(identity, "ID"); plain(found) == kind && plain(id) != "" {
+		if id, _ := auditlog.Member(identity, "ID"); plain(found) == kind && plain(id) != "" && plain(id) != "Not Available" {
 			return plain(id)
 		}
 	}
