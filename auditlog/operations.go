@@ -27,7 +27,7 @@ type Operation struct {
 // https://github.com/MicrosoftDocs/office-365-management-api, CC-BY-4.0,
 // (c) Microsoft Corporation), unchanged. The other columns are also, variants
 // and similar of [Operation], separated by semicolons, without the spellings
-// that [operationKey] takes for the same.
+// that [OperationKey] takes for the same.
 //
 //go:embed operations.csv
 var operationsCSV string
@@ -64,7 +64,7 @@ func (l *operationList) index(m map[string][]*Operation, names func(*Operation) 
 	for i := range l.all {
 		o := &l.all[i]
 		for _, name := range names(o) {
-			if key := operationKey(name); key != "" && !slices.Contains(m[key], o) {
+			if key := OperationKey(name); key != "" && !slices.Contains(m[key], o) {
 				m[key] = append(m[key], o)
 			}
 		}
@@ -80,9 +80,9 @@ func listed(s string) []string {
 
 var dashes = strings.NewReplacer("\u2010", "-", "\u2011", "-", "\u2012", "-", "\u2013", "-", "\u2014", "-", "\u2015", "-", "\u2212", "-")
 
-// operationKey is the same for spellings of one name that differ in case, in
+// OperationKey is the same for spellings of one name that differ in case, in
 // blanks, in the kind of dash, and in a period at the end.
-func operationKey(name string) string {
+func OperationKey(name string) string {
 	key := strings.Join(strings.Fields(dashes.Replace(strings.ToLower(name))), " ")
 	return strings.TrimSuffix(key, ".")
 }
@@ -94,7 +94,7 @@ func Operations() []Operation { return slices.Clone(operations().all) }
 // KnownOperation tells whether the list has what somebody typed, in any
 // spelling that [FindOperations] understands.
 func KnownOperation(typed string) bool {
-	key, l := operationKey(typed), operations()
+	key, l := OperationKey(typed), operations()
 	return len(l.named[key]) > 0 || len(l.shown[key]) > 0
 }
 
@@ -114,7 +114,7 @@ func KnownOperation(typed string) bool {
 // The display name in Microsoft's documentation finds every operation that has
 // it ("Deleted group" has three) and is not searched for itself.
 func FindOperations(typed string) []string {
-	key, l := operationKey(typed), operations()
+	key, l := OperationKey(typed), operations()
 	var names []string
 	for _, o := range l.named[key] {
 		names = append(append(names, o.Name), o.also...)
@@ -205,7 +205,7 @@ func NearOperations(typed string, seen []string, n int) []string {
 	}
 	names := wanted.nearest(l.seen(seen))
 	if KnownOperation(typed) {
-		for _, o := range l.named[operationKey(typed)] {
+		for _, o := range l.named[OperationKey(typed)] {
 			names = append(names, o.similar...)
 		}
 	} else {

@@ -72,6 +72,8 @@ func (h *hunt) table() Table {
 		return Table{}
 	case len(h.Fields) > 0:
 		return Table{Columns: h.Fields, Rows: h.rows, Total: h.written}
+	case h.View == viewExplain:
+		return Table{Columns: explained, Rows: h.rows, Total: h.written}
 	}
 	return Table{Columns: columns, Rows: h.rows, Total: h.written}
 }

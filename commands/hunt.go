@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"auditbot/auditlog"
+	"auditbot/auditlog/sentence"
 )
 
 // A hunt is a search while it runs. It writes what it found into the command's
@@ -273,6 +274,10 @@ func (h *hunt) show(r auditlog.Record, view auditlog.View) {
 		fmt.Fprintf(&h.raw, "%s\n", r.Raw)
 	}
 	if len(h.rows) >= maxRows {
+		return
+	}
+	if h.View == viewExplain {
+		h.rows = append(h.rows, []string{moment(r.Time), sentence.Of(r)})
 		return
 	}
 	if len(h.Fields) == 0 {

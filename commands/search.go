@@ -37,6 +37,7 @@ type searchArgs struct {
 	Filter     string   `arg:"filter" help:"what a record must be like, in terms of its fields and of ip, user, session, app, result: 'Operation == \"New-InboxRule\" and ip startsWith \"203.\"'"`
 	MaxFetch   Size     `arg:"max_fetch" help:"with filter, sort or count_by: how many records are looked at, or all"`
 	Fields     []string `arg:"fields" help:"columns of the table, separated by commas: CreationTime, user, ip, Item.Subject, Parameters.ForwardTo"`
+	View       string   `arg:"view" help:"explain: the table says of each record in one sentence what happened"`
 	Sort       string   `arg:"sort" help:"field to sort by; with a - in front from the highest on"`
 	CountBy    string   `arg:"count_by" help:"field whose values are counted: Operation, user, ip"`
 	Format     string   `arg:"format" help:"of the attached records: json, ndjson (one record on each line) or csv"`
@@ -88,6 +89,9 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 	if !slices.Contains([]string{"json", "ndjson", "csv"}, a.Format) {
 		return nil, mistakef("format: %q is not a format", Shorten(a.Format, 60)).hintf("write format=json, format=ndjson or format=csv")
 	}
+	if err := a.checkView(); err != nil {
+		return nil, err
+	}
 	for name, field := range map[string]string{"sort": a.Sort, "count_by": a.CountBy} {
 		if strings.ContainsAny(field, ", ") {
 			return nil, mistakef("%s takes one field, and %q is more", name, Shorten(field, 60)).hintf("write %s=user", name)
@@ -98,6 +102,23 @@ func newHunt(ctx context.Context, env Env, instance Instance, a searchArgs) (h *
 		h.fields.want(h.filter.fields()...)
 	}
 	return h, h.choose(ctx)
+}
+
+// viewExplain is the view that says what happened.
+const viewExplain = "explain"
+
+// checkView is a [*Mistake] if there is no such view, or another argument wants
+// another table.
+func (a searchArgs) checkView() error {
+	switch {
+	case a.View == "":
+		return nil
+	case a.View != viewExplain:
+		return mistakef("view: %q is not a view", Shorten(a.View, 60)).hintf("write view=explain, or leave it out for the columns")
+	case len(a.Fields) > 0 || a.CountBy != "" || a.Raw:
+		return mistakef("view=explain is a table of its own, and fields, count_by and raw-response are another").hintf("leave view out, or these")
+	}
+	return nil
 }
 
 // query checks the arguments that Microsoft gets, and resolves dates and names.
@@ -202,10 +223,17 @@ var guid = regexp.MustCompile(`(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 var columns = []string{"Time (UTC)", "User", "Operation", "Workload", "Client IP", "Result", "Object"}
 
+// explained are the columns of view=explain.
+var explained = []string{columns[0], "What happened"}
+
 func cells(r auditlog.Row) []string {
-	when := ""
-	if !r.Time.IsZero() {
-		when = r.Time.Format(time.DateTime)
+	return []string{moment(r.Time), r.User, r.Operation, r.Workload, r.ClientIP, r.Result, r.Object}
+}
+
+// moment is a time as tables show it, "" if there is none.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
-	return []string{when, r.User, r.Operation, r.Workload, r.ClientIP, r.Result, r.Object}
+	return t.Format(time.DateTime)
 }
