@@ -71,7 +71,7 @@ func TestNoOperationIsInTwoFamilies(t *testing.T) {
 func TestPublishedSamplesAreSaidInASentence(t *testing.T) {
 	files, _ := filepath.Glob("../../../shared/data/samples/*.ndjson")
 	if len(files) == 0 {
-		t.Skip("the samples are not here")
+		t.Skip("no sample records in ../shared/data/samples beside the repository")
 	}
 	for _, file := range files {
 		for _, line := range readLines(t, file) {
